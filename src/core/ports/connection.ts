@@ -1,0 +1,80 @@
+/**
+ * The port between a transport and a protocol: one accepted byte stream.
+ *
+ * Thread: a connection lives on one connection worker for its whole life; every method is called there and nowhere else.
+ * Implementations: `src/net`. Callers: `src/protocols/*`.
+ */
+
+/** Why a connection ended; the values are label values of the metric `ringmq_connections_closed_total`. */
+export type CloseReason =
+  | 'client' // the peer closed, or said goodbye first
+  | 'protocol-error'
+  | 'keep-alive'
+  | 'handshake-timeout'
+  | 'taken-over'
+  | 'slow-consumer'
+  | 'refused'
+  | 'limit'
+  | 'network-error'
+  | 'administrator'
+  | 'internal-error'
+  | 'shutdown';
+
+/** A listener as the protocol sees it. */
+export interface ListenerInfo {
+  /** Unique name from the configuration, a metric label. */
+  readonly name: string;
+  /** Position in the configuration; the same on every thread. */
+  readonly index: number;
+  /** Name of the protocol that is spoken on it (`Protocol.name`). */
+  readonly protocol: string;
+}
+
+export interface Connection {
+  /** Unique within the worker for the life of the worker. */
+  readonly id: number;
+  readonly listener: ListenerInfo;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** Bytes accepted by `write` and `reserve` that the kernel has not taken yet. Bound your output with it. */
+  readonly outputBytes: number;
+  /** True once `close` or `destroy` was called or the peer went away; writes are then ignored. */
+  readonly closed: boolean;
+
+  /** Copies `source[start, end)` to the output. It leaves in one system call at the end of the event-loop turn. */
+  write(source: Uint8Array, start: number, end: number): void;
+
+  /**
+   * Reserves `length` contiguous bytes of output and returns their offset in `outputBuffer`. The caller fills them before
+   * it returns to the event loop and before it calls anything else of this connection. Never call it when `closed`.
+   */
+  reserve(length: number): number;
+  /** The buffer that the last `reserve` answered for. */
+  readonly outputBuffer: Buffer;
+
+  /**
+   * Stops presenting bytes; what was not consumed is kept and presented again after `resumeReading`, even when nothing
+   * new has arrived. This is how a full ring becomes back-pressure on a publisher's socket.
+   */
+  pauseReading(): void;
+  resumeReading(): void;
+
+  /** Sends what is queued, then ends the stream. The handler gets `onClose(reason)` once. */
+  close(reason: CloseReason): void;
+  /** Drops what is queued and resets the stream. The handler gets `onClose(reason)` once. */
+  destroy(reason: CloseReason): void;
+}
+
+/** What a protocol does with one connection. No method may throw for anything that a client sent. */
+export interface ConnectionHandler {
+  /**
+   * Parses whole frames in `buffer[start, end)` and returns the offset of the first byte that it did not consume. The
+   * rest is presented again, contiguous with what arrives later. The buffer is valid during the call only. A handler
+   * that refuses a frame by its declared length closes the connection here: the tail is bounded by what it asks for.
+   */
+  onData(buffer: Buffer, start: number, end: number): number;
+  /** `outputBytes` fell to half of the limit `connectionOutputLowWaterBytes` or below after it had been above it. */
+  onDrain(): void;
+  /** Called exactly once. The connection must not be used after it returns. */
+  onClose(reason: CloseReason): void;
+}

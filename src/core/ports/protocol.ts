@@ -1,0 +1,51 @@
+/**
+ * The port of a protocol: what one folder of `src/protocols` gives to the rest of the broker.
+ *
+ * A protocol is added with one folder and one line in `src/protocols/registry.ts`; listeners, transfer of sockets to
+ * workers, limits, metrics and supervision come with it.
+ */
+import type { TObject } from 'typebox';
+import type { Logger } from '../../observability/log.ts';
+import type { MetricDefinition, ThreadMetrics } from '../../observability/metrics.ts';
+import type { TimingWheel } from '../../std/timing-wheel.ts';
+import type { Router } from '../broker/router.ts';
+import type { Connection, ConnectionHandler } from './connection.ts';
+import type { SessionDirectory } from './session-directory.ts';
+
+export interface Protocol {
+  /** Lower-case name: key of its configuration section, its listeners and its metric label. */
+  readonly name: string;
+  /** TCP port registered for it, used when a listener gives none. */
+  readonly defaultPort: number;
+  /** Schema of the section `<name>:` of the configuration file, with defaults and descriptions. */
+  readonly settings: TObject;
+  /** Counters and gauges of its own; each worker has one block of them. */
+  readonly metrics: readonly MetricDefinition[];
+  /** Called once per worker thread before its first connection. */
+  createWorker(context: ProtocolContext): ProtocolWorker;
+}
+
+/** What a protocol may use on its thread. */
+export interface ProtocolContext {
+  readonly workerIndex: number;
+  /** The validated section of the configuration; its type is `Static<typeof settings>` of the protocol. */
+  readonly settings: unknown;
+  readonly router: Router;
+  readonly directory: SessionDirectory;
+  readonly metrics: ThreadMetrics;
+  /** Coarse timers of this thread: keep-alive, session expiry, delayed wills. */
+  readonly timers: TimingWheel;
+  readonly log: Logger;
+  /** Time limit between accept and the end of the protocol's handshake, ms. */
+  readonly handshakeTimeoutMs: number;
+  /** Bytes of output that one connection may have queued; beyond it the protocol drops or keeps, by its rules. */
+  readonly connectionOutputBytesMax: number;
+}
+
+/** A protocol on one worker thread. */
+export interface ProtocolWorker {
+  /** A connection arrived; the handler answers for it until its `onClose`. */
+  accept(connection: Connection): ConnectionHandler;
+  /** Says goodbye to every connection in the protocol's own words and closes them; called once, at shutdown. */
+  drain(): void;
+}

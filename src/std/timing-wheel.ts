@@ -1,0 +1,83 @@
+/**
+ * Coarse timers for very many deadlines that are mostly moved or cancelled: keep-alive, session expiry, delayed wills.
+ *
+ * One slot per tick; a timer that lies further ahead than the wheel waits in its slot for more rounds. Starting,
+ * moving and cancelling cost O(1) and allocate nothing. Thread: whoever owns the wheel and calls `advance`.
+ */
+import { assert } from './assert.ts';
+
+/** A deadline. Embed one per thing that expires and use it again; `callback` runs on the wheel's thread. */
+export class WheelTimer {
+  callback: () => void;
+  /** Tick at which it is due, or -1 when it is not running. */
+  dueTick = -1;
+  previous: WheelTimer | null = null;
+  next: WheelTimer | null = null;
+
+  constructor(callback: () => void) {
+    this.callback = callback;
+  }
+}
+
+export class TimingWheel {
+  readonly tickMs: number;
+  /** Ticks since the wheel was made; the cheapest clock there is. */
+  tick = 0;
+  private readonly slots: (WheelTimer | null)[];
+  private readonly mask: number;
+
+  constructor(tickMs: number, slotCount = 1024) {
+    assert((slotCount & (slotCount - 1)) === 0, 'the slot count is a power of two');
+    this.tickMs = tickMs;
+    this.mask = slotCount - 1;
+    this.slots = new Array<WheelTimer | null>(slotCount).fill(null);
+  }
+
+  /** Starts or moves `timer`: it runs `delayMs` from now, never early and up to one tick late. */
+  start(timer: WheelTimer, delayMs: number): void {
+    if (timer.dueTick !== -1) this.cancel(timer);
+    // One tick more, since the present tick has begun at an unknown time.
+    timer.dueTick = this.tick + Math.ceil(Math.max(0, delayMs) / this.tickMs) + 1;
+    const slot = timer.dueTick & this.mask;
+    const head = this.slots[slot] ?? null;
+    timer.previous = null;
+    timer.next = head;
+    if (head !== null) head.previous = timer;
+    this.slots[slot] = timer;
+  }
+
+  cancel(timer: WheelTimer): void {
+    if (timer.dueTick === -1) return;
+    const { previous, next } = timer;
+    if (next !== null) next.previous = previous;
+    if (previous !== null) previous.next = next;
+    else this.slots[timer.dueTick & this.mask] = next;
+    timer.dueTick = -1;
+    timer.previous = null;
+    timer.next = null;
+  }
+
+  /** Moves the clock to `tick` and runs everything that became due, in the order of the ticks. */
+  advance(tick: number): void {
+    while (this.tick < tick) {
+      this.tick++;
+      this.runSlot(this.tick & this.mask);
+    }
+  }
+
+  private runSlot(slot: number): void {
+    // A callback may start or cancel timers in this very slot, so each round begins at the head again.
+    let timer = this.firstDue(slot);
+    while (timer !== null) {
+      this.cancel(timer);
+      timer.callback();
+      timer = this.firstDue(slot);
+    }
+  }
+
+  private firstDue(slot: number): WheelTimer | null {
+    let timer = this.slots[slot] ?? null;
+    while (timer !== null && timer.dueTick > this.tick) timer = timer.next;
+    return timer;
+  }
+}

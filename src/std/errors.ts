@@ -17,7 +17,7 @@ export class BrokerError extends Error {
     this.canRetry = options.canRetry ?? false;
   }
 
-  static [Symbol.hasInstance](value: unknown): boolean {
+  static override [Symbol.hasInstance](value: unknown): boolean {
     return typeof value === 'object' && value !== null && brand in value;
   }
 }

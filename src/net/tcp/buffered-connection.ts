@@ -1,0 +1,358 @@
+/**
+ * Input and output buffering of one connection, whatever its transport. Subclasses move bytes to and from the kernel.
+ *
+ * Cost of a message on the hot path: no allocation. Incoming bytes are presented where the kernel put them; the tail of
+ * an unfinished frame is copied in front of the next read. Outgoing bytes are copied once, to the shared slab or to a
+ * pooled chunk, and leave in one system call per turn or per 64 KiB. Thread: the connection's worker.
+ */
+import type { CloseReason, Connection, ConnectionHandler, ListenerInfo } from '../../core/ports/connection.ts';
+import { assert } from '../../std/assert.ts';
+import { slabSpanBytesMax } from './output-memory.ts';
+import type { ReadArea } from './read-area.ts';
+import type { Turn, TurnMember } from './turn.ts';
+
+/** What a connection needs of its worker. */
+export interface ConnectionHost {
+  readonly turn: Turn;
+  readonly readArea: ReadArea;
+  /** Bytes of output at or below which `onDrain` is called after a write that the kernel did not take at once. */
+  readonly outputLowWaterBytes: number;
+  countReceived(listener: ListenerInfo, bytes: number): void;
+  countSent(listener: ListenerInfo, bytes: number): void;
+  /** The stream has ended for the handler; the transport may still be flushing. */
+  ended(connection: Connection, reason: CloseReason): void;
+}
+
+/** Where the open span of output lies. */
+const noSpan = 0;
+const slabSpan = 1;
+const chunkSpan = 2;
+
+interface QueuedChunk {
+  readonly buffer: Buffer;
+  readonly start: number;
+  readonly end: number;
+}
+
+const emptyBuffer = Buffer.alloc(0);
+
+export abstract class BufferedConnection implements Connection, TurnMember {
+  readonly id: number;
+  readonly listener: ListenerInfo;
+  remoteAddress = '';
+  remotePort = 0;
+  outputBytes = 0;
+  outputBuffer: Buffer = emptyBuffer;
+  closed = false;
+  protected readonly host: ConnectionHost;
+  protected handler: ConnectionHandler | null = null;
+  private endReason: CloseReason | null = null;
+  private spanKind = noSpan;
+  private spanStart = 0;
+  private spanEnd = 0;
+  private isDirty = false;
+  /** Full chunks behind the one that the kernel has not taken; null for nearly every connection. */
+  private queue: QueuedChunk[] | null = null;
+  private writing: QueuedChunk | null = null;
+  private tail: Buffer | null = null;
+  private tailLength = 0;
+  private paused = false;
+  private ending = false;
+
+  constructor(id: number, listener: ListenerInfo, host: ConnectionHost) {
+    this.id = id;
+    this.listener = listener;
+    this.host = host;
+  }
+
+  /** Starts to read; called once, when the handler exists. */
+  start(handler: ConnectionHandler): void {
+    this.handler = handler;
+    if (this.endReason !== null) handler.onClose(this.endReason);
+    else if (!this.paused) this.startReading();
+  }
+
+  // ---- output
+
+  write(source: Uint8Array, start: number, end: number): void {
+    if (this.closed || end <= start) return;
+    const offset = this.reserve(end - start);
+    // Buffer.copy and not TypedArray.set: the source may be shared memory, where `set` takes a slow path.
+    (source as Buffer).copy(this.outputBuffer, offset, start, end);
+  }
+
+  reserve(length: number): number {
+    const offset = this.spanEnd;
+    const end = offset + length;
+    if (this.spanKind === chunkSpan) {
+      if (end <= this.outputBuffer.length) {
+        this.spanEnd = end;
+        this.outputBytes += length;
+        return offset;
+      }
+    } else if (this.spanKind === slabSpan) {
+      const { memory } = this.host.turn;
+      // The span grows in place as long as nobody else took slab memory behind it.
+      if (memory.slabCursor === offset && memory.slab === this.outputBuffer && end <= this.outputBuffer.length) {
+        memory.slabCursor = end;
+        this.spanEnd = end;
+        this.outputBytes += length;
+        return offset;
+      }
+    }
+    return this.reserveSlow(length);
+  }
+
+  private reserveSlow(length: number): number {
+    assert(!this.closed, 'output is reserved on an open connection');
+    this.outputBytes += length;
+    if (!this.isDirty) {
+      this.isDirty = true;
+      this.host.turn.addDirty(this);
+    }
+    if (this.spanKind === noSpan) return this.openSpan(length);
+    if (this.spanKind === slabSpan) {
+      this.moveSlabSpanToChunk(length);
+      return this.extendChunk(length);
+    }
+    this.writeFullChunk();
+    return this.openSpan(length);
+  }
+
+  private openSpan(length: number): number {
+    const { memory } = this.host.turn;
+    if (length <= slabSpanBytesMax && this.writing === null) {
+      memory.makeSlabRoom(length);
+      this.spanKind = slabSpan;
+      this.outputBuffer = memory.slab;
+      this.spanStart = memory.slabCursor;
+      memory.slabCursor += length;
+      this.spanEnd = memory.slabCursor;
+      return this.spanStart;
+    }
+    this.spanKind = chunkSpan;
+    this.outputBuffer = memory.takeChunk(length);
+    this.spanStart = 0;
+    this.spanEnd = length;
+    return 0;
+  }
+
+  private extendChunk(length: number): number {
+    const offset = this.spanEnd;
+    this.spanEnd = offset + length;
+    return offset;
+  }
+
+  private moveSlabSpanToChunk(extraBytes: number): void {
+    const length = this.spanEnd - this.spanStart;
+    const chunk = this.host.turn.memory.takeChunk(length + extraBytes);
+    this.outputBuffer.copy(chunk, 0, this.spanStart, this.spanEnd);
+    this.spanKind = chunkSpan;
+    this.outputBuffer = chunk;
+    this.spanStart = 0;
+    this.spanEnd = length;
+  }
+
+  /** The open chunk has no room: write it now, or queue it behind the one that the kernel has not taken. */
+  private writeFullChunk(): void {
+    const buffer = this.outputBuffer;
+    const start = this.spanStart;
+    const end = this.spanEnd;
+    this.closeSpan();
+    if (this.writing !== null) (this.queue ??= []).push({ buffer, start, end });
+    else this.send(buffer, start, end, chunkSpan);
+  }
+
+  private closeSpan(): void {
+    this.spanKind = noSpan;
+    this.outputBuffer = emptyBuffer;
+    this.spanStart = 0;
+    this.spanEnd = 0;
+  }
+
+  /** End of the turn: what is open leaves in one system call. */
+  flush(): void {
+    this.isDirty = false;
+    if (this.spanKind === noSpan) return;
+    if (this.writing !== null) {
+      // The slab is used again after this turn, so what has to wait must move out of it.
+      if (this.spanKind === slabSpan) this.moveSlabSpanToChunk(0);
+      return;
+    }
+    const kind = this.spanKind;
+    const buffer = this.outputBuffer;
+    const start = this.spanStart;
+    const end = this.spanEnd;
+    this.closeSpan();
+    this.send(buffer, start, end, kind);
+  }
+
+  private send(buffer: Buffer, start: number, end: number, kind: number): void {
+    this.host.countSent(this.listener, end - start);
+    const result = this.writeBytes(buffer, start, end);
+    if (result === writeDone) {
+      this.outputBytes -= end - start;
+      if (kind === chunkSpan) this.host.turn.memory.giveChunk(buffer);
+    } else if (result === writePending) {
+      this.writing = { buffer, start, end };
+      if (kind === slabSpan) this.host.turn.memory.lendSlab();
+    } else {
+      this.destroy('network-error');
+    }
+  }
+
+  /** To be called by the subclass when a pending write is over. */
+  protected writeCompleted(ok: boolean): void {
+    const span = this.writing;
+    if (span === null) return;
+    this.writing = null;
+    this.outputBytes -= span.end - span.start;
+    this.host.turn.memory.giveChunk(span.buffer);
+    if (!ok) {
+      this.destroy('network-error');
+      return;
+    }
+    this.sendNext();
+    if (!this.closed && this.outputBytes <= this.host.outputLowWaterBytes) this.handler?.onDrain();
+  }
+
+  private sendNext(): void {
+    while (this.writing === null && this.queue !== null) {
+      const next = this.queue.shift() as QueuedChunk;
+      if (this.queue.length === 0) this.queue = null;
+      this.send(next.buffer, next.start, next.end, chunkSpan);
+    }
+    if (this.writing !== null) return;
+    if (this.spanKind !== noSpan) this.flush();
+    if (this.ending && this.writing === null) this.endOutput();
+  }
+
+  // ---- input
+
+  /** Presents `length` bytes that lie at the beginning of the worker's read area. */
+  protected received(length: number): void {
+    this.host.countReceived(this.listener, length);
+    if (this.closed) return;
+    const { buffer, headroom } = this.host.readArea;
+    if (this.tail === null) {
+      this.present(buffer, headroom, headroom + length);
+    } else if (this.tailLength <= headroom) {
+      const start = headroom - this.tailLength;
+      this.tail.copy(buffer, start, 0, this.tailLength);
+      this.tail = null;
+      this.present(buffer, start, headroom + length);
+    } else {
+      this.appendToTail(buffer, headroom, headroom + length);
+      this.presentTail();
+    }
+  }
+
+  private present(buffer: Buffer, start: number, end: number): void {
+    const consumed = (this.handler as ConnectionHandler).onData(buffer, start, end);
+    if (this.closed || consumed >= end) return;
+    const length = end - consumed;
+    // A small tail is nearly always finished by the next read; a long one is a large frame that will grow further.
+    const tail = Buffer.allocUnsafe(length <= this.host.readArea.headroom ? length : length * 2);
+    buffer.copy(tail, 0, consumed, end);
+    this.tail = tail;
+    this.tailLength = length;
+  }
+
+  private appendToTail(source: Buffer, start: number, end: number): void {
+    const length = this.tailLength + end - start;
+    let tail = this.tail as Buffer;
+    if (length > tail.length) {
+      // Doubling: memory follows the bytes that came, never the length that a frame declares.
+      const grown = Buffer.allocUnsafeSlow(length * 2);
+      tail.copy(grown, 0, 0, this.tailLength);
+      tail = grown;
+    }
+    source.copy(tail, this.tailLength, start, end);
+    this.tail = tail;
+    this.tailLength = length;
+  }
+
+  private presentTail(): void {
+    const tail = this.tail as Buffer;
+    const end = this.tailLength;
+    const consumed = (this.handler as ConnectionHandler).onData(tail, 0, end);
+    if (this.closed || consumed === 0) return;
+    if (consumed >= end) {
+      this.tail = null;
+      this.tailLength = 0;
+      return;
+    }
+    tail.copy(tail, 0, consumed, end);
+    this.tailLength = end - consumed;
+    if (this.tailLength <= this.host.readArea.headroom) this.tail = Buffer.from(tail.subarray(0, this.tailLength));
+  }
+
+  pauseReading(): void {
+    if (this.paused || this.closed) return;
+    this.paused = true;
+    this.stopReading();
+  }
+
+  resumeReading(): void {
+    if (!this.paused || this.closed) return;
+    this.paused = false;
+    // In the next turn: the caller may be in the middle of other work on this connection.
+    this.host.turn.addResumed(this);
+  }
+
+  presentAgain(): void {
+    if (this.closed || this.paused) return;
+    if (this.tail !== null) this.presentTail();
+    if (!this.closed && !this.paused) this.startReading();
+  }
+
+  // ---- end
+
+  close(reason: CloseReason): void {
+    if (this.closed) return;
+    if (this.spanKind !== noSpan && this.writing === null) this.flush();
+    if (this.closed) return; // The flush found the stream broken.
+    this.endForHandler(reason);
+    this.ending = true;
+    if (this.writing === null && this.spanKind === noSpan) this.endOutput();
+  }
+
+  destroy(reason: CloseReason): void {
+    const wasClosed = this.closed;
+    this.dropOutput();
+    this.abort();
+    if (!wasClosed) this.endForHandler(reason);
+  }
+
+  private endForHandler(reason: CloseReason): void {
+    this.closed = true;
+    this.endReason = reason;
+    this.tail = null;
+    this.tailLength = 0;
+    this.host.ended(this, reason);
+    this.handler?.onClose(reason);
+  }
+
+  private dropOutput(): void {
+    if (this.spanKind === chunkSpan) this.host.turn.memory.giveChunk(this.outputBuffer);
+    this.closeSpan();
+    this.queue = null;
+    this.ending = false;
+  }
+
+  // ---- transport
+
+  protected abstract startReading(): void;
+  protected abstract stopReading(): void;
+  /** Hands bytes to the kernel. With `writePending` the memory stays untouched until `writeCompleted`. */
+  protected abstract writeBytes(buffer: Buffer, start: number, end: number): WriteResult;
+  /** Everything was handed to the kernel: end the stream in an orderly way. */
+  protected abstract endOutput(): void;
+  /** Give the transport up now; can be called more than once. */
+  protected abstract abort(): void;
+}
+
+export type WriteResult = 0 | 1 | 2;
+export const writeDone = 0;
+export const writePending = 1;
+export const writeFailed = 2;

@@ -1,0 +1,97 @@
+/**
+ * A TCP connection driven by Node's TCP handle itself: the fast path (see `stream-internals.ts`).
+ * Thread: the connection's worker, for its whole life.
+ */
+import type { ListenerInfo } from '../../core/ports/connection.ts';
+import { BufferedConnection, type ConnectionHost, type WriteResult, writeDone, writeFailed, writePending } from './buffered-connection.ts';
+import type { StreamInternals, TcpHandle, WriteRequest } from './stream-internals.ts';
+
+const endOfFile = -4095; // UV_EOF
+/** How long the peer may take to answer an orderly end before the socket is closed, ms. */
+const lingerMs = 2_000;
+
+export class HandleConnection extends BufferedConnection {
+  private readonly handle: TcpHandle;
+  private readonly internals: StreamInternals;
+  private reading = false;
+  private handleIsClosed = false;
+  private lingerTimer: NodeJS.Timeout | null = null;
+
+  constructor(id: number, listener: ListenerInfo, host: ConnectionHost, handle: TcpHandle, internals: StreamInternals) {
+    super(id, listener, host);
+    this.handle = handle;
+    this.internals = internals;
+    const peer: { address?: string; port?: number } = {};
+    handle.getpeername(peer);
+    this.remoteAddress = peer.address ?? '';
+    this.remotePort = peer.port ?? 0;
+    handle.useUserBuffer(host.readArea.target);
+    handle.onread = () => this.onRead();
+  }
+
+  private onRead(): void {
+    const count = this.internals.state[this.internals.readBytesOrError] as number;
+    if (count > 0) {
+      this.received(count);
+    } else if (count < 0) {
+      if (this.closed) this.closeHandle();
+      else this.destroy(count === endOfFile ? 'client' : 'network-error');
+    }
+  }
+
+  protected startReading(): void {
+    if (this.reading || this.handleIsClosed) return;
+    this.reading = true;
+    if (this.handle.readStart() < 0) this.destroy('network-error');
+  }
+
+  protected stopReading(): void {
+    if (!this.reading || this.handleIsClosed) return;
+    this.reading = false;
+    this.handle.readStop();
+  }
+
+  protected writeBytes(buffer: Buffer, start: number, end: number): WriteResult {
+    const { internals } = this;
+    const bytes = start === 0 && end === buffer.length ? buffer : new Uint8Array(buffer.buffer, buffer.byteOffset + start, end - start);
+    const request = spareRequest ?? internals.createWriteRequest();
+    spareRequest = request;
+    if (this.handle.writeBuffer(request, bytes) < 0) return writeFailed;
+    // A write that the kernel took at once did not touch the request, so that one request serves all of them.
+    if (internals.state[internals.lastWriteWasAsync] === 0) return writeDone;
+    spareRequest = null;
+    request.handle = this.handle;
+    request.buffer = bytes;
+    request.oncomplete = (status) => this.writeCompleted(status === 0);
+    return writePending;
+  }
+
+  protected endOutput(): void {
+    if (this.handleIsClosed) return;
+    const request = this.internals.createShutdownRequest();
+    request.oncomplete = () => undefined;
+    if (this.handle.shutdown(request) < 0) {
+      this.closeHandle();
+      return;
+    }
+    // Closing with unread input would reset the connection and take our last words away from the peer: read on until
+    // it closes, for a while.
+    this.startReading();
+    this.lingerTimer = setTimeout(() => this.closeHandle(), lingerMs);
+    this.lingerTimer.unref();
+  }
+
+  protected abort(): void {
+    this.closeHandle();
+  }
+
+  private closeHandle(): void {
+    if (this.handleIsClosed) return;
+    this.handleIsClosed = true;
+    if (this.lingerTimer !== null) clearTimeout(this.lingerTimer);
+    this.handle.close();
+  }
+}
+
+/** One per thread: modules are instantiated once per worker. */
+let spareRequest: WriteRequest | null = null;

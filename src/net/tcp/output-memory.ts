@@ -1,0 +1,62 @@
+/**
+ * Memory for outgoing bytes of all connections of one worker.
+ *
+ * Small output of a turn lies packed in a shared slab (a buffer of its own per flush doubled the cost of sparse
+ * traffic); a connection that sends more gets a pooled chunk. An idle connection holds nothing. Thread: one worker.
+ */
+
+/** A chunk of output of one connection, bytes. Full chunks are written at once, without waiting for the turn's end. */
+export const chunkBytes = 65_536;
+/** Output of up to this many bytes begins in the slab. */
+export const slabSpanBytesMax = 4_096;
+const slabBytes = 262_144;
+const pooledChunksMax = 512; // 512 x 64 KiB = 32 MiB per worker
+const pooledSlabsMax = 4;
+
+export class OutputMemory {
+  /** The slab in use; spans are handed out from `slabCursor` on and are all given back when the turn is flushed. */
+  slab: Buffer = Buffer.allocUnsafeSlow(slabBytes);
+  slabCursor = 0;
+  private readonly usedSlabs: Buffer[] = [];
+  private readonly freeSlabs: Buffer[] = [];
+  private readonly freeChunks: Buffer[] = [];
+  private slabIsBorrowed = false;
+
+  /** Makes sure that `length` bytes lie free behind `slabCursor` in `slab`. */
+  makeSlabRoom(length: number): void {
+    if (this.slabCursor + length <= slabBytes) return;
+    if (!this.slabIsBorrowed) this.usedSlabs.push(this.slab);
+    this.nextSlab();
+  }
+
+  /** Says that the kernel has not taken a span of `slab` yet: the slab is left to it and not used again. */
+  lendSlab(): void {
+    this.slabIsBorrowed = true;
+  }
+
+  /** Called when every span of the turn was written or moved. */
+  endTurn(): void {
+    while (this.usedSlabs.length > 0) {
+      const slab = this.usedSlabs.pop() as Buffer;
+      if (this.freeSlabs.length < pooledSlabsMax) this.freeSlabs.push(slab);
+    }
+    if (this.slabIsBorrowed) this.nextSlab();
+    this.slabCursor = 0;
+  }
+
+  /** A chunk of at least `length` bytes. */
+  takeChunk(length: number): Buffer {
+    if (length > chunkBytes) return Buffer.allocUnsafeSlow(length);
+    return this.freeChunks.pop() ?? Buffer.allocUnsafeSlow(chunkBytes);
+  }
+
+  giveChunk(chunk: Buffer): void {
+    if (chunk.length === chunkBytes && this.freeChunks.length < pooledChunksMax) this.freeChunks.push(chunk);
+  }
+
+  private nextSlab(): void {
+    this.slab = this.freeSlabs.pop() ?? Buffer.allocUnsafeSlow(slabBytes);
+    this.slabCursor = 0;
+    this.slabIsBorrowed = false;
+  }
+}

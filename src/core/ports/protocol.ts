@@ -10,6 +10,7 @@ import type { MetricDefinition, ThreadMetrics } from '../../observability/metric
 import type { TimingWheel } from '../../std/timing-wheel.ts';
 import type { Router } from '../broker/router.ts';
 import type { Connection, ConnectionHandler } from './connection.ts';
+import type { ControlPlane } from './control-plane.ts';
 import type { SessionDirectory } from './session-directory.ts';
 
 export interface Protocol {
@@ -32,6 +33,7 @@ export interface ProtocolContext {
   readonly settings: unknown;
   readonly router: Router;
   readonly directory: SessionDirectory;
+  readonly control: ControlPlane;
   readonly metrics: ThreadMetrics;
   /** Coarse timers of this thread: keep-alive, session expiry, delayed wills. */
   readonly timers: TimingWheel;

@@ -6,7 +6,15 @@
  * can match and not what is stored. Deleting gives the nodes back.
  */
 import { assert } from '../../std/assert.ts';
-import { addChild, childOf, forEachChild, type LevelNode, ownedLevel, removeChild, splitLevels } from '../routing/level-tree.ts';
+import {
+  addChild,
+  childOf,
+  forEachChild,
+  type LevelNode,
+  ownedLevel,
+  removeChild,
+  splitLevels,
+} from '../routing/level-tree.ts';
 import { hasWildcard, isHiddenTopic } from '../routing/topic.ts';
 
 export interface RetainedLimits {

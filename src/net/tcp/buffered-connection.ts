@@ -58,6 +58,7 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   private tailLength = 0;
   private paused = false;
   private ending = false;
+  private isBroken = false;
 
   constructor(id: number, listener: ListenerInfo, host: ConnectionHost) {
     this.id = id;
@@ -76,9 +77,19 @@ export abstract class BufferedConnection implements Connection, TurnMember {
 
   write(source: Uint8Array, start: number, end: number): void {
     if (this.closed || end <= start) return;
-    const offset = this.reserve(end - start);
+    let from = start;
+    if (this.spanKind === chunkSpan) {
+      // Fills the open chunk first, so that a stream leaves in writes of whole chunks.
+      const room = this.outputBuffer.length - this.spanEnd;
+      if (room > 0 && room < end - start) {
+        const offset = this.reserve(room);
+        (source as Buffer).copy(this.outputBuffer, offset, start, start + room);
+        from += room;
+      }
+    }
+    const offset = this.reserve(end - from);
     // Buffer.copy and not TypedArray.set: the source may be shared memory, where `set` takes a slow path.
-    (source as Buffer).copy(this.outputBuffer, offset, start, end);
+    (source as Buffer).copy(this.outputBuffer, offset, from, end);
   }
 
   reserve(length: number): number {
@@ -197,7 +208,10 @@ export abstract class BufferedConnection implements Connection, TurnMember {
       this.writing = { buffer, start, end };
       if (kind === slabSpan) this.host.turn.memory.lendSlab();
     } else {
-      this.destroy('network-error');
+      // Not now: the caller may be in the middle of delivering, and the end of a connection publishes its will.
+      this.outputBytes -= end - start;
+      this.isBroken = true;
+      this.host.turn.addResumed(this);
     }
   }
 
@@ -301,6 +315,7 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   }
 
   presentAgain(): void {
+    if (this.isBroken) this.destroy('network-error');
     if (this.closed || this.paused) return;
     if (this.tail !== null) this.presentTail();
     if (!this.closed && !this.paused) this.startReading();

@@ -1,0 +1,53 @@
+/** Where publications of one topic go: targets on this worker and a mask of other workers. Thread: one worker. */
+import type { Run } from './run.ts';
+
+/** What one subscriber on this worker wants of a topic; made by the subscriber's protocol. */
+export interface Target {
+  /** Takes every publication of the run, or drops and counts. Must not throw and must not keep the run. */
+  deliver(run: Run): void;
+}
+
+/** Who subscribes. One object per session. */
+export interface Subscriber {
+  /** Makes the target for a topic out of all subscriptions of this subscriber that match it (one or more). */
+  createTarget(subscriptions: readonly Subscription[]): Target;
+}
+
+/** One filter of one subscriber. Protocols extend it with their options. */
+export class Subscription {
+  readonly filter: string;
+  readonly subscriber: Subscriber;
+
+  constructor(filter: string, subscriber: Subscriber) {
+    this.filter = filter;
+    this.subscriber = subscriber;
+  }
+}
+
+export class Route {
+  readonly topic: string;
+  readonly topicBytes: Buffer;
+  targets: Target[] = [];
+  /** Groups that share the topic's publications among their members; null for nearly every topic. */
+  groups: readonly SharedGroupTarget[] | null = null;
+  /** Other workers with a matching filter. */
+  maskLow = 0;
+  maskHigh = 0;
+  /** Interest epoch at which the mask was computed. */
+  maskEpoch = -1;
+  /** Generation of the targets; they are stale when the router's differs or `stale` is set. */
+  generation = -1;
+  stale = true;
+
+  constructor(topic: string, topicBytes: Buffer) {
+    this.topic = topic;
+    this.topicBytes = topicBytes;
+  }
+}
+
+/** A shared group as a route sees it. */
+export interface SharedGroupTarget {
+  /** Hands each publication of the run to one member. False when a ring has no room: nothing was handed over then. */
+  hasRoomFor(run: Run): boolean;
+  share(run: Run): void;
+}

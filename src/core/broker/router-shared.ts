@@ -1,0 +1,41 @@
+/**
+ * The shared memory through which the routers of all connection workers reach each other. Made once by the main thread,
+ * handed to every worker in its start data.
+ */
+import { createDoorbells } from '../../shm/doorbell.ts';
+import { createRing, RingConsumer } from '../../shm/fan-out-ring.ts';
+import { createInterestTable, InterestTable } from '../routing/interest-table.ts';
+
+export interface RouterShared {
+  /** One ring per worker: it produces, all others consume. */
+  readonly rings: readonly SharedArrayBuffer[];
+  readonly doorbells: SharedArrayBuffer;
+  readonly interest: SharedArrayBuffer;
+  /** One counter that orders retained values over all workers. */
+  readonly retainStamp: SharedArrayBuffer;
+}
+
+export interface RouterSharedOptions {
+  readonly workerCount: number;
+  /** Capacity of each ring, bytes, a power of two. Memory: `workerCount` times this. */
+  readonly ringBytes: number;
+  /** Size of each worker's bitmap of filters, bytes, a power of two; take about one byte per expected filter. */
+  readonly interestBitmapBytes: number;
+}
+
+export function createRouterShared(options: RouterSharedOptions): RouterShared {
+  const { workerCount, ringBytes, interestBitmapBytes } = options;
+  const bucketBits = Math.log2(interestBitmapBytes * 8);
+  return {
+    rings: Array.from({ length: workerCount }, () => createRing(ringBytes, workerCount)),
+    doorbells: createDoorbells(workerCount),
+    interest: createInterestTable(workerCount, { bucketBits }),
+    retainStamp: new SharedArrayBuffer(8),
+  };
+}
+
+/** A worker died: nobody waits for it and nobody sends to it any more. Called by the supervisor on the main thread. */
+export function removeWorker(shared: RouterShared, workerIndex: number): void {
+  for (const ring of shared.rings) RingConsumer.detach(ring, workerIndex);
+  InterestTable.clear(shared.interest, workerIndex);
+}

@@ -1,0 +1,216 @@
+/**
+ * Groups whose members share the publications of a filter: each publication goes to one member, on whichever worker it
+ * lives. Every worker knows all members of all groups (they are told by broadcast, and a new member counts once every
+ * worker has answered), so that the worker on which a publication arrives chooses the member itself, round robin.
+ * Thread: one connection worker.
+ */
+import type { ControlPlane } from '../ports/control-plane.ts';
+import { SubscriptionIndex } from '../routing/subscription-index.ts';
+import type { SharedGroupTarget, Target } from './route.ts';
+import { Run } from './run.ts';
+
+const channel = 'shared-groups';
+
+/** What the groups need of their router. */
+export interface GroupRouter {
+  hasRoom(bytes: number): boolean;
+  sendToMember(worker: number, member: number, run: Run): boolean;
+  /** Routes that this filter touches are stale. */
+  changed(filter: string): void;
+}
+
+/** A member on this worker. */
+export interface LocalMember extends Target {
+  /** False while nobody is connected: others are preferred. */
+  readonly isOnline: boolean;
+}
+
+interface Member {
+  readonly worker: number;
+  readonly id: number;
+  readonly local: LocalMember | null;
+  isOnline: boolean;
+}
+
+interface JoinMessage {
+  readonly kind: 'join' | 'leave' | 'status';
+  readonly group: string;
+  readonly filter: string;
+  readonly id: number;
+  readonly isOnline: boolean;
+}
+
+/**
+ * Calls `visit` once per publication of `run`, with `part` holding that one; registered by the protocol that owns the
+ * layout. `part` is valid during the call.
+ */
+export type RunSplitter = (run: Run, part: Run, visit: () => void) => void;
+
+class Group implements SharedGroupTarget {
+  readonly key: string;
+  readonly filter: string;
+  readonly members: Member[] = [];
+  private next = 0;
+  private readonly owner: SharedGroups;
+  private readonly part = new Run();
+
+  constructor(owner: SharedGroups, key: string, filter: string) {
+    this.owner = owner;
+    this.key = key;
+    this.filter = filter;
+  }
+
+  hasRoomFor(run: Run): boolean {
+    if (!this.members.some((member) => member.local === null)) return true;
+    const topicBytes = run.route?.topicBytes.length ?? 0;
+    // The worst case: each publication in a record of its own, with its head and padding.
+    return this.owner.router.hasRoom(run.end - run.start + run.count * (topicBytes + 128));
+  }
+
+  share(run: Run): void {
+    const { part } = this;
+    this.owner.split(run, part, () => this.give(part));
+  }
+
+  private give(part: Run): void {
+    const member = this.choose();
+    if (member === null) return;
+    if (member.local !== null) member.local.deliver(part);
+    else this.owner.router.sendToMember(member.worker, member.id, part);
+  }
+
+  /** Round robin over the members that are online; over all of them when none is. */
+  private choose(): Member | null {
+    const { members } = this;
+    for (let step = 0; step < members.length; step++) {
+      const member = members[this.next++ % members.length] as Member;
+      if (member.local === null ? member.isOnline : member.local.isOnline) return member;
+    }
+    return members.length === 0 ? null : (members[this.next++ % members.length] as Member);
+  }
+}
+
+export class SharedGroups {
+  readonly router: GroupRouter;
+  private readonly workerIndex: number;
+  private readonly control: ControlPlane;
+  private readonly groups = new Map<string, Group>();
+  private readonly index = new SubscriptionIndex<Group>();
+  private readonly locals = new Map<number, { group: Group; member: Member }>();
+  private readonly splitters = new Map<number, RunSplitter>();
+  private nextId = 1;
+
+  constructor(workerIndex: number, control: ControlPlane, router: GroupRouter) {
+    this.workerIndex = workerIndex;
+    this.control = control;
+    this.router = router;
+    control.onBroadcast(channel, (from, payload) => this.onMessage(from, payload as JoinMessage));
+    control.onWorkerGone((worker) => this.dropWorker(worker));
+    control.onWorkerReady(() => this.announceAll());
+  }
+
+  registerSplitter(layout: number, splitter: RunSplitter): void {
+    this.splitters.set(layout, splitter);
+  }
+
+  split(run: Run, part: Run, visit: () => void): void {
+    (this.splitters.get(run.layout) as RunSplitter)(run, part, visit);
+  }
+
+  /** Adds a member on this worker; `done` runs when every worker knows it. Answers its id. */
+  join(name: string, filter: string, local: LocalMember, done: () => void): number {
+    const id = this.nextId++;
+    const group = this.groupOf(name, filter);
+    const member: Member = { worker: this.workerIndex, id, local, isOnline: true };
+    this.addMember(group, member);
+    this.locals.set(id, { group, member });
+    this.control.broadcast(channel, this.messageOf('join', group, member), done);
+    return id;
+  }
+
+  leave(id: number): void {
+    const entry = this.locals.get(id);
+    if (entry === undefined) return;
+    this.locals.delete(id);
+    this.removeMember(entry.group, (member) => member === entry.member);
+    this.control.broadcast(channel, this.messageOf('leave', entry.group, entry.member), () => undefined);
+  }
+
+  /** The member's `isOnline` changed. */
+  statusChanged(id: number): void {
+    const entry = this.locals.get(id);
+    if (entry === undefined) return;
+    this.control.broadcast(channel, this.messageOf('status', entry.group, entry.member), () => undefined);
+  }
+
+  /** Groups whose filter matches the topic, or null when there are none. */
+  match(topic: string): readonly Group[] | null {
+    if (this.groups.size === 0) return null;
+    const found: Group[] = [];
+    this.index.match(topic, found);
+    return found.length === 0 ? null : found;
+  }
+
+  deliverToMember(id: number, run: Run): void {
+    const entry = this.locals.get(id);
+    // It left while the publication was on its way: the next one of the group takes it.
+    if (entry !== undefined) entry.member.local?.deliver(run);
+    else for (const group of this.match(run.route?.topic ?? '') ?? []) group.share(run);
+  }
+
+  get groupCount(): number {
+    return this.groups.size;
+  }
+
+  private messageOf(kind: JoinMessage['kind'], group: Group, member: Member): JoinMessage {
+    return { kind, group: group.key, filter: group.filter, id: member.id, isOnline: member.local?.isOnline ?? false };
+  }
+
+  private groupOf(name: string, filter: string): Group {
+    const key = `${name}/${filter}`;
+    const known = this.groups.get(key);
+    if (known !== undefined) return known;
+    const group = new Group(this, key, filter);
+    this.groups.set(key, group);
+    this.index.add(filter, group);
+    return group;
+  }
+
+  private addMember(group: Group, member: Member): void {
+    group.members.push(member);
+    this.router.changed(group.filter);
+  }
+
+  private removeMember(group: Group, matches: (member: Member) => boolean): void {
+    for (let at = group.members.length - 1; at >= 0; at--) {
+      if (matches(group.members[at] as Member)) group.members.splice(at, 1);
+    }
+    if (group.members.length === 0 && this.groups.delete(group.key)) this.index.remove(group.filter, group);
+    this.router.changed(group.filter);
+  }
+
+  private onMessage(from: number, message: JoinMessage): void {
+    const isIt = (member: Member): boolean => member.worker === from && member.id === message.id;
+    const name = message.group.slice(0, message.group.length - message.filter.length - 1);
+    if (message.kind === 'leave') {
+      const group = this.groups.get(message.group);
+      if (group !== undefined) this.removeMember(group, isIt);
+      return;
+    }
+    const group = this.groupOf(name, message.filter);
+    const known = group.members.find(isIt);
+    if (known !== undefined) known.isOnline = message.isOnline;
+    else this.addMember(group, { worker: from, id: message.id, local: null, isOnline: message.isOnline });
+  }
+
+  private dropWorker(worker: number): void {
+    for (const group of [...this.groups.values()]) this.removeMember(group, (member) => member.worker === worker);
+  }
+
+  /** A worker came that knows nothing yet; the others ignore what they know. */
+  private announceAll(): void {
+    for (const { group, member } of this.locals.values()) {
+      this.control.broadcast(channel, this.messageOf('join', group, member), () => undefined);
+    }
+  }
+}

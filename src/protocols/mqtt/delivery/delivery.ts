@@ -1,0 +1,288 @@
+/**
+ * Sends messages to clients: windows, packet identifiers, waiting, expiry. One per worker; sessions are passed in.
+ *
+ * A slow client never delays others: its output is bounded in bytes; QoS 0 beyond the bound is dropped and counted,
+ * QoS 1 and 2 wait in the session, bounded by count and bytes.
+ */
+import type { Run } from '../../../core/broker/run.ts';
+import { writeAcknowledgement } from '../codec/acknowledgements.ts';
+import { frameLength, headerLength, PacketType } from '../codec/frame.ts';
+import { decodePublish } from '../codec/publish.ts';
+import { encodeSubscriptionIdentifiers, rewrite, rewrittenSize } from '../codec/publish-rewrite.ts';
+import type { MqttMetrics } from '../metrics.ts';
+import { MessageQueue } from '../state/message-queue.ts';
+import { Flight } from '../state/outgoing-window.ts';
+import type { Link, Session } from '../state/session.ts';
+import type { StoredMessage } from '../state/stored-message.ts';
+import { RunEncoder, type Variant } from './run-encoder.ts';
+
+export interface DeliveryLimits {
+  readonly outputBytesMax: number;
+  readonly queuedMessagesMax: number;
+  readonly queuedBytesMax: number;
+}
+
+export class Delivery {
+  readonly encoder = new RunEncoder();
+  readonly metrics: MqttMetrics;
+  private readonly limits: DeliveryLimits;
+
+  constructor(metrics: MqttMetrics, limits: DeliveryLimits) {
+    this.metrics = metrics;
+    this.limits = limits;
+  }
+
+  isFull(link: Link): boolean {
+    return link.connection.outputBytes > this.limits.outputBytesMax;
+  }
+
+  // ---- QoS 0
+
+  /** Sends the run to a connected client, or drops it whole when the client reads too slowly. */
+  deliverQos0(run: Run, link: Link, retain: number, identifiers: Uint8Array | null): void {
+    if (this.isFull(link)) {
+      this.metrics.countDropped('output-full', run.count);
+      return;
+    }
+    if (identifiers === null && link.aliases === null) {
+      const variant = this.encoder.variant(run, link.layout, 0, retain);
+      if (variant.frameBytesMax <= link.packetBytesMax) {
+        link.connection.write(variant.buffer, variant.start, variant.end);
+        this.metrics.countSent(PacketType.PUBLISH, run.count);
+        return;
+      }
+    }
+    const { encoder } = this;
+    for (let position = run.start; position < run.end; ) {
+      const next = position + frameLength(run.buffer, position, run.end);
+      decodePublish(run.buffer, position, next, run.layout, encoder.view);
+      this.sendView(link, run.buffer, 0, 0, retain, encoder.view.expiryS, identifiers, 0);
+      position = next;
+    }
+  }
+
+  // ---- QoS 1 and 2
+
+  /** Sends as much of the run as the window allows; the rest waits. Order is kept. */
+  deliverAcknowledged(run: Run, session: Session, qos: 1 | 2, retain: number, identifiers: Uint8Array | null): void {
+    const { link } = session;
+    let sendCount = 0;
+    if (link !== null && session.queueLength === 0 && !link.hasPendingRetained && !this.isFull(link)) {
+      sendCount = Math.min(session.window.room, run.count);
+    }
+    let position = run.start;
+    if (link !== null && sendCount > 0) {
+      const plain = identifiers === null && link.aliases === null && !session.keepsMessages;
+      const variant = plain ? this.encoder.variant(run, link.layout, qos, retain) : null;
+      if (variant !== null && variant.frameBytes > 0 && variant.frameBytes <= link.packetBytesMax) {
+        this.sendUniform(variant, session, link, qos, sendCount);
+        if (sendCount === run.count) return;
+        for (let index = 0; index < sendCount; index++) position += frameLength(run.buffer, position, run.end);
+      } else {
+        position = this.sendEach(run, session, link, qos, retain, identifiers, sendCount);
+      }
+    }
+    this.storeFrom(run, position, session, qos, retain, identifiers);
+  }
+
+  /** The fast path: one copy of all frames, then the identifiers are filled in. */
+  private sendUniform(variant: Variant, session: Session, link: Link, qos: 1 | 2, count: number): void {
+    const { frameBytes, idOffset, start } = variant;
+    const { connection } = link;
+    const { window } = session;
+    const state = qos === 1 ? Flight.AWAITS_PUBACK : Flight.AWAITS_PUBREC;
+    const length = frameBytes * count;
+    if (connection.closed) return;
+    const offset = connection.reserve(length);
+    const output = connection.outputBuffer;
+    variant.buffer.copy(output, offset, start, start + length);
+    for (let at = offset + idOffset, index = 0; index < count; index++, at += frameBytes) {
+      const id = window.take(state, null);
+      output[at] = id >>> 8;
+      output[at + 1] = id;
+    }
+    this.metrics.countSent(PacketType.PUBLISH, count);
+  }
+
+  private sendEach(
+    run: Run,
+    session: Session,
+    link: Link,
+    qos: 1 | 2,
+    retain: number,
+    identifiers: Uint8Array | null,
+    count: number,
+  ): number {
+    let position = run.start;
+    for (let index = 0; index < count; index++) {
+      const next = position + frameLength(run.buffer, position, run.end);
+      this.sendStored(session, link, this.storedOf(run, position, next, qos, retain, identifiers));
+      position = next;
+    }
+    return position;
+  }
+
+  private storeFrom(run: Run, from: number, session: Session, qos: 1 | 2, retain: number, identifiers: Uint8Array | null): void {
+    for (let position = from; position < run.end; ) {
+      const next = position + frameLength(run.buffer, position, run.end);
+      this.enqueue(session, this.storedOf(run, position, next, qos, retain, identifiers));
+      position = next;
+    }
+  }
+
+  private storedOf(
+    run: Run,
+    position: number,
+    next: number,
+    qos: 1 | 2,
+    retain: number,
+    identifiers: Uint8Array | null,
+  ): StoredMessage {
+    let expiresAtMs = 0;
+    if (run.detailD !== 0) {
+      decodePublish(run.buffer, position, next, run.layout, this.encoder.view);
+      const { expiryS } = this.encoder.view;
+      if (expiryS >= 0) expiresAtMs = Date.now() + expiryS * 1000;
+    }
+    const bytes = this.encoder.keep(run);
+    const start = position - run.start;
+    const layout = run.layout === 5 ? 5 : 4;
+    return { layout, bytes, start, end: start + next - position, qos, retain, identifiers, expiresAtMs, epoch: run.epoch };
+  }
+
+  /** Lets a message wait in the session; when the session's limits are reached it is dropped and counted. */
+  enqueue(session: Session, message: StoredMessage): void {
+    session.queue ??= new MessageQueue();
+    const { queue } = session;
+    const { queuedMessagesMax, queuedBytesMax } = this.limits;
+    if (queue.length >= queuedMessagesMax || queue.bytes + message.end - message.start > queuedBytesMax) {
+      this.metrics.countDropped('queue-full', 1);
+      return;
+    }
+    queue.push(message);
+  }
+
+  /** Sends what waits, as far as window and output allow. */
+  pump(session: Session): void {
+    const { link, queue, window } = session;
+    if (link === null || queue === null) return;
+    while (queue.length > 0 && window.room > 0 && !this.isFull(link) && !link.connection.closed) {
+      this.sendStored(session, link, queue.shift() as StoredMessage);
+    }
+    if (queue.length === 0) session.queue = null;
+  }
+
+  /** Sends one message with a new identifier; an expired one or one that is too large for the client is dropped. */
+  private sendStored(session: Session, link: Link, message: StoredMessage): void {
+    const state = message.qos === 1 ? Flight.AWAITS_PUBACK : Flight.AWAITS_PUBREC;
+    const remainingS = remainingLife(message);
+    if (remainingS === 0) {
+      this.metrics.countDropped('expired', 1);
+      return;
+    }
+    const id = session.window.take(state, session.keepsMessages ? message : null);
+    if (!this.sendMessage(link, message, id, 0, remainingS)) session.window.free(id);
+  }
+
+  private sendMessage(link: Link, message: StoredMessage, id: number, dup: number, remainingS: number): boolean {
+    decodePublish(message.bytes, message.start, message.end, message.layout, this.encoder.view);
+    return this.sendView(link, message.bytes, message.qos, id, message.retain, remainingS, message.identifiers, dup);
+  }
+
+  /** Sends the message that `encoder.view` describes in `source`; false when it is too large for the client [MQTT-3.1.2-24]. */
+  private sendView(
+    link: Link,
+    source: Buffer,
+    qos: number,
+    packetId: number,
+    retain: number,
+    expiryS: number,
+    identifiers: Uint8Array | null,
+    dup: number,
+  ): boolean {
+    const { view, options } = this.encoder;
+    const { connection } = link;
+    if (connection.closed) return false;
+    options.level = link.layout;
+    options.qos = qos;
+    options.retain = retain;
+    options.dup = dup;
+    options.packetId = packetId;
+    options.topic = null;
+    options.expiryS = expiryS;
+    options.subscriptionIdentifiers = link.layout === 5 ? identifiers : null;
+    options.topicAlias = 0;
+    options.emptyTopic = false;
+    const { aliases } = link;
+    if (rewrittenSize(view, options) + (aliases === null ? 0 : 4) > link.packetBytesMax) {
+      this.metrics.countDropped('too-large', 1);
+      return false;
+    }
+    if (aliases !== null) {
+      options.topicAlias = aliases.lookup(source.toString('utf8', view.topicStart, view.topicStart + view.topicLength));
+      options.emptyTopic = options.topicAlias > 0 && aliases.isKnown;
+    }
+    const offset = connection.reserve(rewrittenSize(view, options));
+    rewrite(connection.outputBuffer, offset, source, view, options);
+    this.metrics.countSent(PacketType.PUBLISH, 1);
+    return true;
+  }
+
+  /** After the client came back: what was in flight goes again, in order, with DUP [MQTT-4.4.0-1]. */
+  resend(session: Session, link: Link): void {
+    const tooLarge: number[] = [];
+    session.window.forEach((id, state, message) => {
+      if (state === Flight.AWAITS_PUBCOMP) {
+        const offset = link.connection.reserve(4);
+        writeAcknowledgement(link.connection.outputBuffer, offset, PacketType.PUBREL, id, 0, link.level);
+        this.metrics.countSent(PacketType.PUBREL, 1);
+      } else if (message === null || !this.sendMessage(link, message, id, 1, remainingLife(message))) {
+        tooLarge.push(id);
+      }
+    });
+    for (const id of tooLarge) session.window.free(id);
+  }
+
+  // ---- retained
+
+  /** Sends a retained message to a new subscription. False when the output is full: try again after the drain. */
+  deliverRetained(session: Session, link: Link, message: RetainedDelivery): boolean {
+    if (this.isFull(link)) return false;
+    const { frame, layout, qos, retain, identifier, expiresAtS } = message;
+    const identifiers = identifier === 0 ? null : encodeSubscriptionIdentifiers([identifier]);
+    const expiresAtMs = expiresAtS * 1000;
+    if (qos === 0) {
+      decodePublish(frame, 0, frame.length, layout, this.encoder.view);
+      const remainingS = expiresAtMs === 0 ? -1 : Math.ceil((expiresAtMs - Date.now()) / 1000);
+      if (remainingS === 0 || remainingS < -1) return true;
+      this.sendView(link, frame, 0, 0, retain, remainingS, identifiers, 0);
+      return true;
+    }
+    const stored = { layout, bytes: frame, start: 0, end: frame.length, qos, retain, identifiers, expiresAtMs, epoch: 0 };
+    if (session.queueLength === 0 && session.window.room > 0) this.sendStored(session, link, stored);
+    else this.enqueue(session, stored);
+    return true;
+  }
+}
+
+export interface RetainedDelivery {
+  readonly frame: Buffer;
+  readonly layout: 4 | 5;
+  readonly qos: 0 | 1 | 2;
+  readonly retain: number;
+  /** Subscription identifier, 0 for none. */
+  readonly identifier: number;
+  readonly expiresAtS: number;
+}
+
+/** Seconds that the message has still to live [MQTT-3.3.2-6]: -1 for ever, 0 none. */
+function remainingLife(message: StoredMessage): number {
+  if (message.expiresAtMs === 0) return -1;
+  return Math.max(0, Math.ceil((message.expiresAtMs - Date.now()) / 1000));
+}
+
+/** Offset of the packet identifier in the PUBLISH frame at `position`. */
+export function packetIdOffset(buffer: Buffer, position: number): number {
+  const at = position + headerLength(buffer, position);
+  return at + 2 + ((buffer[at] << 8) | buffer[at + 1]);
+}

@@ -1,0 +1,60 @@
+/** PUBACK, PUBREC, PUBREL and PUBCOMP from a client (sections 3.4 to 3.7). Thread: the connection's worker. */
+import { Acknowledgement, decodeAcknowledgement, writeAcknowledgement } from '../codec/acknowledgements.ts';
+import { PacketType } from '../codec/frame.ts';
+import { ReasonCode } from '../codec/reason-code.ts';
+import { Flight } from '../state/outgoing-window.ts';
+import type { Session } from '../state/session.ts';
+import type { ClientState } from './client-state.ts';
+
+const acknowledgement = new Acknowledgement();
+
+/** Handles one of the four. False when the connection was failed. */
+export function onAcknowledgement(client: ClientState, type: number, buffer: Buffer, position: number, frameEnd: number): boolean {
+  const { session } = client;
+  if (session === null) return false;
+  const code = decodeAcknowledgement(buffer, position, frameEnd, client.level, acknowledgement);
+  if (code !== 0) {
+    client.fail(code);
+    return false;
+  }
+  const { packetId, reasonCode } = acknowledgement;
+  client.countReceived(type);
+  if (type === PacketType.PUBACK) finish(client, session, packetId, Flight.AWAITS_PUBACK);
+  else if (type === PacketType.PUBCOMP) finish(client, session, packetId, Flight.AWAITS_PUBCOMP);
+  else if (type === PacketType.PUBREC) onPubrec(client, session, packetId, reasonCode);
+  else onPubrel(client, session, packetId);
+  return true;
+}
+
+/** The flight ends; what waits for room may go. An identifier that is not in flight is ignored: it was answered before. */
+function finish(client: ClientState, session: Session, packetId: number, state: number): void {
+  if (session.window.stateOf(packetId) !== state) return;
+  session.window.free(packetId);
+  if (session.queue !== null) client.host.delivery.pump(session);
+}
+
+/** [MQTT-4.3.3-4] PUBREC is answered with PUBREL; one with an error ends the flight (4.3.3). */
+function onPubrec(client: ClientState, session: Session, packetId: number, reasonCode: number): void {
+  const state = session.window.stateOf(packetId);
+  if (reasonCode >= 0x80) {
+    if (state === Flight.AWAITS_PUBREC) finish(client, session, packetId, Flight.AWAITS_PUBREC);
+    return;
+  }
+  if (state === Flight.AWAITS_PUBREC) session.window.received(packetId);
+  const isKnown = state === Flight.AWAITS_PUBREC || state === Flight.AWAITS_PUBCOMP;
+  answer(client, PacketType.PUBREL, packetId, isKnown ? 0 : ReasonCode.PACKET_IDENTIFIER_NOT_FOUND);
+}
+
+/** [MQTT-4.3.3-11] PUBREL is answered with PUBCOMP, and the identifier is free again. */
+function onPubrel(client: ClientState, session: Session, packetId: number): void {
+  const isKnown = session.receivedIds.delete(packetId);
+  answer(client, PacketType.PUBCOMP, packetId, isKnown ? 0 : ReasonCode.PACKET_IDENTIFIER_NOT_FOUND);
+}
+
+function answer(client: ClientState, type: number, packetId: number, reasonCode: number): void {
+  const { connection, level } = client;
+  if (connection.closed) return;
+  const offset = connection.reserve(reasonCode === 0 || level < 5 ? 4 : 5);
+  writeAcknowledgement(connection.outputBuffer, offset, type, packetId, reasonCode, level);
+  client.host.metrics.countSent(type, 1);
+}

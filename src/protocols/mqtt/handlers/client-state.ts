@@ -1,0 +1,133 @@
+/**
+ * One MQTT connection: what its handlers share. Thread: the connection's worker.
+ *
+ * Phases: a stranger may send CONNECT only; then the session is claimed, during which nothing is read; then the client is
+ * connected. `end` and `fail` are the only ways in which handlers finish a connection.
+ */
+import type { Route } from '../../../core/broker/route.ts';
+import type { Router } from '../../../core/broker/router.ts';
+import type { CloseReason, Connection } from '../../../core/ports/connection.ts';
+import type { Logger } from '../../../observability/log.ts';
+import { type TimingWheel, WheelTimer } from '../../../std/timing-wheel.ts';
+import type { ProtocolLevel } from '../codec/frame.ts';
+import { ReasonCode } from '../codec/reason-code.ts';
+import type { Delivery, RetainedDelivery } from '../delivery/delivery.ts';
+import { reasonName } from '../errors.ts';
+import type { MqttMetrics } from '../metrics.ts';
+import { generateDisconnect } from '../packets/generate.ts';
+import type { MqttSettings } from '../settings.ts';
+import type { OutgoingAliases } from '../state/outgoing-aliases.ts';
+import type { Link, Session } from '../state/session.ts';
+import type { SessionRegistry } from './session-registry.ts';
+
+/** What all connections of a worker share. */
+export interface ClientHost {
+  readonly router: Router;
+  readonly registry: SessionRegistry;
+  readonly delivery: Delivery;
+  readonly metrics: MqttMetrics;
+  readonly timers: TimingWheel;
+  readonly settings: MqttSettings;
+  readonly log: Logger;
+  readonly handshakeTimeoutMs: number;
+  /** No new clients: the worker drains. */
+  isDraining: boolean;
+}
+
+export const Phase = { STRANGER: 0, CLAIMING: 1, CONNECTED: 2, ENDED: 3 } as const;
+
+export class ClientState implements Link {
+  readonly host: ClientHost;
+  readonly connection: Connection;
+  phase: number = Phase.STRANGER;
+  level: ProtocolLevel = 4;
+  layout: 4 | 5 = 4;
+  session: Session | null = null;
+  packetBytesMax = Number.MAX_SAFE_INTEGER;
+  aliases: OutgoingAliases | null = null;
+  /** Topics that the client gave an alias. */
+  aliasRoutes: Map<number, Route> | null = null;
+  /** Route of the latest publication: publishers repeat their topics. */
+  route: Route | null = null;
+  /** The client asked for no reason strings and user properties [MQTT-3.1.2-29]. */
+  wantsProblemInformation = true;
+  pendingRetained: RetainedDelivery[] | null = null;
+  /** Cleared by a DISCONNECT without a will [MQTT-3.14.4-3]. */
+  endsWithWill = true;
+  /** Packets received since the timer looked last; keep-alive wants at least one. */
+  receivedTick = 0;
+  keepAliveMs = 0;
+  /** CONNECT's time limit first, keep-alive afterwards. */
+  readonly timer: WheelTimer;
+
+  constructor(host: ClientHost, connection: Connection) {
+    this.host = host;
+    this.connection = connection;
+    this.timer = new WheelTimer(() => this.onTimer());
+    host.timers.start(this.timer, host.handshakeTimeoutMs);
+  }
+
+  get hasPendingRetained(): boolean {
+    return this.pendingRetained !== null;
+  }
+
+  /** [MQTT-3.1.2-22] a client that is silent for one and a half times its keep-alive is cut. */
+  startKeepAlive(keepAliveS: number): void {
+    this.keepAliveMs = keepAliveS * 1500;
+    if (this.keepAliveMs === 0) this.host.timers.cancel(this.timer);
+    else this.host.timers.start(this.timer, this.keepAliveMs);
+  }
+
+  private onTimer(): void {
+    if (this.phase !== Phase.CONNECTED) {
+      this.connection.destroy('handshake-timeout');
+      return;
+    }
+    const { timers } = this.host;
+    const silentMs = (timers.tick - this.receivedTick) * timers.tickMs;
+    if (silentMs >= this.keepAliveMs) this.end(ReasonCode.KEEP_ALIVE_TIMEOUT, 'keep-alive');
+    else timers.start(this.timer, this.keepAliveMs - silentMs);
+  }
+
+  /** Sends a packet that was generated as a whole. */
+  send(packet: Buffer): void {
+    if (this.connection.closed || packet.length === 0) return;
+    this.connection.write(packet, 0, packet.length);
+    this.host.metrics.countSent(packet[0] >> 4, 1);
+  }
+
+  end(reasonCode: number, reason: CloseReason): void {
+    if (this.connection.closed) return;
+    if (this.phase === Phase.CONNECTED && this.level === 5) this.send(generateDisconnect({ reasonCode }, 5));
+    this.connection.close(reason);
+  }
+
+  /** The client broke the rules: it is told as its version allows, and the connection ends [MQTT-4.13.1-1]. */
+  fail(reasonCode: number, detail = reasonName(reasonCode)): void {
+    if (this.connection.closed) return;
+    const { remoteAddress, remotePort } = this.connection;
+    this.host.log.info('Connection refused a packet', { clientId: this.session?.clientId, remoteAddress, remotePort, detail });
+    if (this.phase === Phase.CONNECTED && this.level === 5) {
+      const reasonString = this.wantsProblemInformation ? detail : undefined;
+      const packet = generateDisconnect({ reasonCode, reasonString }, 5);
+      // [MQTT-3.14.2-3] the reason string is left out where it would make the packet too large.
+      this.send(packet.length <= this.packetBytesMax ? packet : generateDisconnect({ reasonCode }, 5));
+    }
+    this.connection.close('protocol-error');
+  }
+
+  /** Sends retained messages that wait, as far as the output allows. */
+  sendPendingRetained(): void {
+    const { pendingRetained: pending, session } = this;
+    if (pending === null || session === null) return;
+    let sent = 0;
+    this.pendingRetained = null; // So that messages of QoS 1 and 2 may be sent meanwhile.
+    while (sent < pending.length && !this.connection.closed && this.host.delivery.deliverRetained(session, this, pending[sent])) sent++;
+    if (sent < pending.length) this.pendingRetained = pending.slice(sent);
+  }
+
+  countReceived(type: number, count = 1): void {
+    this.host.metrics.countReceived(type, count);
+  }
+}
+

@@ -1,0 +1,145 @@
+/**
+ * The handler of one MQTT connection: finds the frames in what arrives and calls who handles each packet.
+ * Thread: the connection's worker.
+ */
+import type { CloseReason, Connection, ConnectionHandler } from '../../../core/ports/connection.ts';
+import { frameLength, PacketType } from '../codec/frame.ts';
+import { ReasonCode } from '../codec/reason-code.ts';
+import { parsePacket } from '../packets/parse.ts';
+import type { DisconnectPacket } from '../packets/types.ts';
+import type { Session } from '../state/session.ts';
+import { onAcknowledgement } from './acknowledging.ts';
+import { type ClientHost, ClientState, Phase } from './client-state.ts';
+import { onConnect } from './connecting.ts';
+import type { Publishing } from './publishing.ts';
+import { onSubscribe, onUnsubscribe } from './subscribing.ts';
+
+const pingresp = Buffer.from([0xd0, 0]);
+
+export class Client extends ClientState implements ConnectionHandler {
+  private readonly publishing: Publishing;
+
+  constructor(host: ClientHost, connection: Connection, publishing: Publishing) {
+    super(host, connection);
+    this.publishing = publishing;
+  }
+
+  onData(buffer: Buffer, start: number, end: number): number {
+    this.receivedTick = this.host.timers.tick;
+    let position = start;
+    while (position < end) {
+      const length = frameLength(buffer, position, end);
+      if (length === -1) break;
+      if (length === -2) {
+        this.fail(ReasonCode.MALFORMED_PACKET);
+        return end;
+      }
+      if (!this.isAcceptable(buffer[position] >> 4, length)) return end;
+      const frameEnd = position + length;
+      if (frameEnd > end) break;
+      const next = this.onFrame(buffer, position, frameEnd, end);
+      if (this.connection.closed) return end;
+      if (next === position) break; // Held back: presented again when other workers have caught up.
+      position = next;
+      if (this.phase === Phase.CLAIMING) break; // Reading goes on when the session is there.
+    }
+    return position;
+  }
+
+  /** Looks at type and length before the whole frame is here, so that nobody makes the broker keep what it will refuse. */
+  private isAcceptable(type: number, length: number): boolean {
+    const { settings } = this.host;
+    if (this.phase === Phase.STRANGER) {
+      if (type !== PacketType.CONNECT) this.fail(ReasonCode.PROTOCOL_ERROR, 'The first packet is not CONNECT'); // [MQTT-3.1.0-1]
+      else if (length > settings.connectBytesMax) this.fail(ReasonCode.PACKET_TOO_LARGE);
+      else return true;
+      return false;
+    }
+    if (length <= settings.packetBytesMax) return true;
+    this.fail(ReasonCode.PACKET_TOO_LARGE); // [MQTT-3.2.2-15]
+    return false;
+  }
+
+  /** Answers the offset of the next frame, or `position` when this one has to wait. */
+  private onFrame(buffer: Buffer, position: number, frameEnd: number, end: number): number {
+    const type = buffer[position] >> 4;
+    if (this.phase === Phase.STRANGER) {
+      this.countReceived(type);
+      onConnect(this, buffer.subarray(position, frameEnd));
+      return frameEnd;
+    }
+    switch (type) {
+      case PacketType.PUBLISH:
+        return this.publishing.onPublish(this, buffer, position, frameEnd, end);
+      case PacketType.PUBACK:
+      case PacketType.PUBREC:
+      case PacketType.PUBREL:
+      case PacketType.PUBCOMP:
+        onAcknowledgement(this, type, buffer, position, frameEnd);
+        return frameEnd;
+      default:
+        this.onRarePacket(type, buffer.subarray(position, frameEnd));
+        return frameEnd;
+    }
+  }
+
+  private onRarePacket(type: number, frame: Buffer): void {
+    const { session } = this;
+    const result = parsePacket(frame, this.level);
+    if (result.packet === undefined || session === null) {
+      this.fail(result.packet === undefined ? result.reasonCode : ReasonCode.PROTOCOL_ERROR);
+      return;
+    }
+    this.countReceived(type);
+    const { packet } = result;
+    switch (packet.type) {
+      case PacketType.PINGREQ:
+        this.send(pingresp); // [MQTT-3.12.4-1]
+        return;
+      case PacketType.SUBSCRIBE:
+        onSubscribe(this, session, packet);
+        return;
+      case PacketType.UNSUBSCRIBE:
+        onUnsubscribe(this, session, packet);
+        return;
+      case PacketType.DISCONNECT:
+        this.onDisconnect(session, packet);
+        return;
+      default:
+        // A second CONNECT [MQTT-3.1.0-2], or AUTH from a client that named no method [MQTT-4.12.0-6].
+        this.fail(ReasonCode.PROTOCOL_ERROR);
+    }
+  }
+
+  /** Section 3.14: the client leaves; only reason code 0x04 asks for its will [MQTT-3.14.4-3]. */
+  private onDisconnect(session: Session, packet: DisconnectPacket): void {
+    const { sessionExpiryS } = packet;
+    if (sessionExpiryS !== undefined) {
+      // "It is a Protocol Error to set a non-zero Session Expiry Interval" after zero in CONNECT (3.14.2.2.2).
+      if (session.expiryS === 0 && sessionExpiryS > 0) {
+        this.fail(ReasonCode.PROTOCOL_ERROR);
+        return;
+      }
+      session.expiryS = Math.min(sessionExpiryS, this.host.settings.sessionExpiryMaxS);
+    }
+    this.endsWithWill = packet.reasonCode === ReasonCode.DISCONNECT_WITH_WILL;
+    this.connection.close('client');
+  }
+
+  onDrain(): void {
+    const { session } = this;
+    if (session === null) return;
+    this.sendPendingRetained();
+    if (this.pendingRetained === null) this.host.delivery.pump(session);
+  }
+
+  onClose(reason: CloseReason): void {
+    this.phase = Phase.ENDED;
+    this.host.timers.cancel(this.timer);
+    this.pendingRetained = null;
+    const { session } = this;
+    // When the broker itself goes down, nobody is left to read a will.
+    if (session !== null) this.host.registry.closed(session, this, this.endsWithWill && reason !== 'shutdown');
+    this.session = null;
+  }
+}

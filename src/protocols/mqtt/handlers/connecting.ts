@@ -1,0 +1,138 @@
+/** CONNECT and CONNACK (sections 3.1 and 3.2). Thread: the connection's worker. */
+import { randomUUID } from 'node:crypto';
+import { topicError } from '../../../core/routing/topic.ts';
+import { PacketType } from '../codec/frame.ts';
+import { ReasonCode } from '../codec/reason-code.ts';
+import { generateConnack } from '../packets/generate.ts';
+import { parsePacket } from '../packets/parse.ts';
+import type { Rejected } from '../packets/parse-result.ts';
+import type { ConnackFields, ConnectPacket } from '../packets/types.ts';
+import { OutgoingAliases } from '../state/outgoing-aliases.ts';
+import type { Session } from '../state/session.ts';
+import { type ClientState, Phase } from './client-state.ts';
+
+/** Handles the CONNECT that `frame` holds. */
+export function onConnect(client: ClientState, frame: Buffer): void {
+  const result = parsePacket(frame, 4);
+  if (result.packet === undefined) {
+    rejectUnparsed(client, result);
+    return;
+  }
+  const { packet } = result;
+  if (packet.type !== PacketType.CONNECT) {
+    client.fail(ReasonCode.PROTOCOL_ERROR); // [MQTT-3.1.0-1]
+    return;
+  }
+  client.level = packet.level;
+  client.layout = packet.level === 5 ? 5 : 4;
+  const refusal = refusalOf(client, packet);
+  if (refusal !== 0) {
+    refuse(client, refusal);
+    return;
+  }
+  accept(client, packet);
+}
+
+function rejectUnparsed(client: ClientState, result: Rejected): void {
+  client.host.metrics.block.increment(client.host.metrics.refused);
+  if (result.level !== undefined) {
+    client.level = result.level;
+    client.send(generateConnack({ sessionPresent: false, reasonCode: result.reasonCode }, result.level));
+  }
+  client.fail(result.reasonCode, result.reason);
+}
+
+/** [MQTT-3.2.2-6] CONNACK with the reason, then the connection is closed [MQTT-3.1.4-6]. */
+function refuse(client: ClientState, reasonCode: number): void {
+  client.host.metrics.block.increment(client.host.metrics.refused);
+  client.send(generateConnack({ sessionPresent: false, reasonCode }, client.level));
+  client.connection.close('refused');
+}
+
+/** 0, or the reason why this client cannot come in. */
+function refusalOf({ host }: ClientState, packet: ConnectPacket): number {
+  if (host.isDraining) return packet.level === 5 ? ReasonCode.SERVER_SHUTTING_DOWN : ReasonCode.SERVER_UNAVAILABLE;
+  if (packet.authenticationMethod !== undefined) return ReasonCode.BAD_AUTHENTICATION_METHOD;
+  // [MQTT-3.1.3-8] of 3.1.1: without a clean session a client needs an identifier. 3.1 needs one in any case.
+  if (packet.clientId === '' && packet.level < 5 && !(packet.clean && packet.level === 4)) {
+    return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID;
+  }
+  if (packet.will !== undefined && (topicError(packet.will.topic) !== undefined || packet.will.topic.startsWith('$'))) {
+    return ReasonCode.TOPIC_NAME_INVALID;
+  }
+  if (host.registry.count >= host.settings.sessionsMax) return ReasonCode.QUOTA_EXCEEDED;
+  return 0;
+}
+
+function accept(client: ClientState, packet: ConnectPacket): void {
+  const { host, connection } = client;
+  const { settings } = host;
+  client.phase = Phase.CLAIMING;
+  client.wantsProblemInformation = packet.requestProblemInformation ?? true;
+  if (packet.maximumPacketSize !== undefined) client.packetBytesMax = packet.maximumPacketSize;
+  const aliasMaximum = Math.min(packet.topicAliasMaximum ?? 0, settings.topicAliasMaximumOut);
+  if (aliasMaximum > 0) client.aliases = new OutgoingAliases(aliasMaximum);
+  const clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId;
+  const request = {
+    clientId,
+    clean: packet.clean,
+    expiryS: expiryOf(packet, settings.sessionExpiryMaxS),
+    inflightMax: Math.min(packet.receiveMaximum ?? 65_535, settings.inflightMax),
+    will: packet.will ?? null,
+    link: client,
+  };
+  connection.pauseReading(); // Until the session is there, wherever it was.
+  host.registry.open(request, (session, present) => {
+    if (connection.closed) {
+      host.registry.closed(session, client, true);
+      return;
+    }
+    welcome(client, packet, session, present);
+    connection.resumeReading();
+  });
+}
+
+/** A session of MQTT 3 is persistent unless it is clean; MQTT 5 says for how long (3.1.2.11.2). */
+function expiryOf(packet: ConnectPacket, maximumS: number): number {
+  if (packet.level < 5) return packet.clean ? 0 : maximumS;
+  return Math.min(packet.sessionExpiryS ?? 0, maximumS);
+}
+
+function welcome(client: ClientState, packet: ConnectPacket, session: Session, present: boolean): void {
+  const { host } = client;
+  client.session = session;
+  client.phase = Phase.CONNECTED;
+  client.receivedTick = host.timers.tick;
+  const keepAliveS = keepAliveOf(packet, host.settings.keepAliveMaxS);
+  client.startKeepAlive(keepAliveS);
+  const fields: ConnackFields = { sessionPresent: present, reasonCode: ReasonCode.SUCCESS };
+  if (packet.level === 5) addServerProperties(client, fields, packet, session, keepAliveS);
+  client.send(generateConnack(fields, client.level));
+  if (!present) return;
+  host.delivery.resend(session, client);
+  host.delivery.pump(session);
+}
+
+function keepAliveOf(packet: ConnectPacket, maximumS: number): number {
+  // Before MQTT 5 the server cannot tell the client another time, so it keeps to the client's.
+  if (packet.level < 5 || maximumS === 0) return packet.keepAliveS;
+  return packet.keepAliveS === 0 ? maximumS : Math.min(packet.keepAliveS, maximumS);
+}
+
+function addServerProperties(
+  client: ClientState,
+  fields: ConnackFields,
+  packet: ConnectPacket,
+  session: Session,
+  keepAliveS: number,
+): void {
+  const { settings } = client.host;
+  if (session.expiryS !== (packet.sessionExpiryS ?? 0)) fields.sessionExpiryS = session.expiryS;
+  if (settings.receiveMaximum !== 65_535) fields.receiveMaximum = settings.receiveMaximum;
+  fields.maximumPacketSize = settings.packetBytesMax;
+  if (packet.clientId === '') fields.assignedClientId = session.clientId; // [MQTT-3.1.3-7]
+  if (settings.topicAliasMaximum > 0) fields.topicAliasMaximum = settings.topicAliasMaximum;
+  if (keepAliveS !== packet.keepAliveS) fields.serverKeepAliveS = keepAliveS; // [MQTT-3.1.2-21]
+  if (packet.requestResponseInformation === true) fields.responseInformation = `response/${session.clientId}`;
+}
+

@@ -1,0 +1,266 @@
+/**
+ * PUBLISH from a client (section 3.3) and the acknowledgements that answer it. The hot path: frames are parsed where they
+ * lie, consecutive ones with the same topic, flags and properties are routed as one run. Thread: the connection's worker.
+ *
+ * Cost per message of a run: one pass over fixed header, topic and properties; per run: a route check, what `Router`
+ * and `Delivery` say, one write of all acknowledgements. Nothing is allocated.
+ */
+import type { Route } from '../../../core/broker/route.ts';
+import { Run } from '../../../core/broker/run.ts';
+import { writeAcknowledgement } from '../codec/acknowledgements.ts';
+import { frameLength, headerLength, PacketType } from '../codec/frame.ts';
+import { decodePublish, PublishView } from '../codec/publish.ts';
+import { PublishRewrite, rewrite, rewrittenSize } from '../codec/publish-rewrite.ts';
+import { ReasonCode } from '../codec/reason-code.ts';
+import { fillRunWithView } from '../delivery/run-of-frame.ts';
+import type { ClientState } from './client-state.ts';
+
+/** Longest run, bytes: it fits a chunk of output and a quarter of any ring. */
+const runBytesMax = 60_000;
+/** Most publications in a run. */
+const runCountMax = 4_096;
+
+/** One per worker. */
+export class Publishing {
+  private readonly view = new PublishView();
+  private readonly run = new Run();
+  private readonly ids = new Uint16Array(runCountMax);
+  /** Stamp of the run in which a QoS 2 identifier was seen: no identifier comes twice in one. */
+  private readonly seen = new Uint32Array(65_536);
+  private stamp = 0;
+  private readonly aliased = new PublishRewrite();
+  private scratch = Buffer.allocUnsafeSlow(131_072);
+  /** Set by `extend`: offset after the last frame of the run, its length and count. */
+  private runEnd = 0;
+  private runCount = 0;
+  private runFrameBytes = 0;
+
+  /**
+   * Handles the PUBLISH at `position`, which ends at `frameEnd`, and those behind it that can go with it. Answers the
+   * offset of the next frame; `position` itself when another worker has to catch up first or the connection ended.
+   */
+  onPublish(client: ClientState, buffer: Buffer, position: number, frameEnd: number, end: number): number {
+    const { view } = this;
+    const code = decodePublish(buffer, position, frameEnd, client.level, view);
+    if (code !== 0) {
+      client.fail(code);
+      return position;
+    }
+    if (view.hasSubscriptionIdentifier) {
+      client.fail(ReasonCode.PROTOCOL_ERROR, 'A client sends no subscription identifier'); // [MQTT-3.3.4-6]
+      return position;
+    }
+    const route = this.routeOf(client, buffer);
+    if (route === null) return position;
+    const { router } = client.host;
+    if (view.qos === 2 && client.session?.receivedIds.has(view.packetId)) return this.repeated(client, frameEnd);
+    this.extend(client, buffer, position, frameEnd, end);
+    const { run } = this;
+    if (view.topicAlias > 0) {
+      this.rewriteAliased(buffer, position, route);
+    } else {
+      fillRunWithView(run, buffer, client.layout, view);
+      run.end = this.runEnd;
+      run.count = this.runCount;
+      run.detailB = this.runFrameBytes;
+    }
+    run.publisher = client.session;
+    if (route.topic.charCodeAt(0) === 0x24) return this.notAllowed(client); // `$` topics are the server's (4.7.2).
+    if (view.retain === 1 && !this.retain(client, route)) return this.suspend(client, position);
+    if (!router.publish(route, run)) return this.suspend(client, position);
+    client.countReceived(PacketType.PUBLISH, this.runCount);
+    if (view.qos > 0) this.acknowledge(client, 0);
+    return this.runEnd;
+  }
+
+  private routeOf(client: ClientState, buffer: Buffer): Route | null {
+    const { view } = this;
+    const { router, settings } = client.host;
+    if (view.topicAlias > settings.topicAliasMaximum) {
+      client.fail(ReasonCode.TOPIC_ALIAS_INVALID); // [MQTT-3.3.2-8]
+      return null;
+    }
+    if (view.topicLength === 0) {
+      const aliased = client.aliasRoutes?.get(view.topicAlias);
+      if (aliased === undefined) client.fail(ReasonCode.PROTOCOL_ERROR, 'Topic alias is not known');
+      return aliased ?? null;
+    }
+    let { route } = client;
+    if (route === null || !router.isRouteOf(route, buffer, view.topicStart, view.topicLength)) {
+      route = router.routeOf(buffer, view.topicStart, view.topicLength);
+      if (route === null) {
+        client.fail(ReasonCode.TOPIC_NAME_INVALID); // [MQTT-3.3.2-2]
+        return null;
+      }
+      client.route = route;
+    }
+    if (view.topicAlias > 0) {
+      client.aliasRoutes ??= new Map();
+      client.aliasRoutes.set(view.topicAlias, route);
+    }
+    return route;
+  }
+
+  /** Finds the frames behind the first that differ from it in payload and packet identifier only. */
+  private extend(client: ClientState, buffer: Buffer, position: number, frameEnd: number, end: number): void {
+    const { view, ids } = this;
+    const first = buffer[position];
+    const header = view.topicStart - 2 - position;
+    const bodyStart = position + header;
+    const prefixLength = view.payloadStart - bodyStart;
+    const idAt = view.qos === 0 ? -1 : view.topicStart + view.topicLength - bodyStart;
+    const firstLength = frameEnd - position;
+    let next = frameEnd;
+    let count = 1;
+    let uniform = true;
+    ids[0] = view.packetId;
+    this.seen[view.packetId] = ++this.stamp;
+    // A retained message is kept one by one.
+    const limit = view.retain === 1 ? position : Math.min(end, position + runBytesMax);
+    while (next < limit && count < runCountMax && buffer[next] === first) {
+      let length = firstLength;
+      let body = next + header;
+      if (!sameBytes(buffer, position + 1, next + 1, header - 1)) {
+        length = frameLength(buffer, next, end);
+        if (length <= 0) break;
+        body = next + headerLength(buffer, next);
+      }
+      if (next + length > limit || body + prefixLength > next + length) break;
+      if (length > client.host.settings.packetBytesMax) break;
+      if (!this.samePrefix(client, buffer, bodyStart, body, prefixLength, idAt, count)) break;
+      if (length !== firstLength) uniform = false;
+      count++;
+      next += length;
+    }
+    this.runEnd = next;
+    this.runCount = count;
+    this.runFrameBytes = uniform ? firstLength : 0;
+  }
+
+  private samePrefix(client: ClientState, buffer: Buffer, one: number, other: number, length: number, idAt: number, index: number): boolean {
+    if (idAt < 0) return sameBytes(buffer, one, other, length);
+    if (!sameBytes(buffer, one, other, idAt)) return false;
+    const after = idAt + 2;
+    if (!sameBytes(buffer, one + after, other + after, length - after)) return false;
+    const id = (buffer[other + idAt] << 8) | buffer[other + idAt + 1];
+    if (id === 0) return false; // Malformed: reported when it is first in turn.
+    if (this.view.qos === 2) {
+      if (client.session?.receivedIds.has(id) || this.seen[id] === this.stamp) return false;
+      this.seen[id] = this.stamp;
+    }
+    this.ids[index] = id;
+    return true;
+  }
+
+  /** Frames with a topic alias mean something on their own connection only: they are written anew with the topic. */
+  private rewriteAliased(buffer: Buffer, position: number, route: Route): void {
+    const { view, aliased, run, runEnd, runCount } = this;
+    aliased.level = 5;
+    aliased.qos = view.qos;
+    aliased.retain = view.retain;
+    aliased.dup = 0;
+    aliased.topic = route.topicBytes;
+    let written = 0;
+    let firstBytes = 0;
+    let uniform = true;
+    for (let at = position; at < runEnd; ) {
+      const next = at + frameLength(buffer, at, runEnd);
+      decodePublish(buffer, at, next, 5, view);
+      aliased.packetId = view.packetId;
+      aliased.expiryS = view.expiryS;
+      const size = rewrittenSize(view, aliased);
+      this.makeScratch(written + size, written);
+      rewrite(this.scratch, written, buffer, view, aliased);
+      if (firstBytes === 0) firstBytes = size;
+      if (size !== firstBytes) uniform = false;
+      written += size;
+      at = next;
+    }
+    decodePublish(this.scratch, 0, firstBytes, 5, view);
+    fillRunWithView(run, this.scratch, 5, view);
+    run.end = written;
+    run.count = runCount;
+    run.detailB = uniform ? firstBytes : 0;
+  }
+
+  private makeScratch(needed: number, used: number): void {
+    if (needed <= this.scratch.length) return;
+    const grown = Buffer.allocUnsafeSlow(needed * 2);
+    this.scratch.copy(grown, 0, 0, used);
+    this.scratch = grown;
+  }
+
+  /** False when another worker has to catch up first. */
+  private retain(client: ClientState, route: Route): boolean {
+    const { run, view } = this;
+    const { detailD } = run;
+    const expiresAtS = view.expiryS < 0 ? 0 : Math.ceil(Date.now() / 1000) + view.expiryS;
+    // [MQTT-3.3.1-6] an empty payload removes what was retained; it is never kept itself [MQTT-3.3.1-7].
+    const done = client.host.router.retain(route, run, view.payloadLength === 0, expiresAtS);
+    run.detailD = detailD;
+    return done;
+  }
+
+  /** Back-pressure: nothing more is read from this publisher until the other workers have caught up. */
+  private suspend(client: ClientState, position: number): number {
+    const { connection } = client;
+    connection.pauseReading();
+    client.host.router.whenRoom(() => connection.resumeReading());
+    return position;
+  }
+
+  /** A QoS 2 message that came before is acknowledged again and not passed on [MQTT-4.3.3-10]. */
+  private repeated(client: ClientState, frameEnd: number): number {
+    client.countReceived(PacketType.PUBLISH);
+    this.ids[0] = this.view.packetId;
+    this.runCount = 1;
+    this.writeAcknowledgements(client, PacketType.PUBREC, 0);
+    return frameEnd;
+  }
+
+  private notAllowed(client: ClientState): number {
+    client.countReceived(PacketType.PUBLISH, this.runCount);
+    client.host.metrics.countDropped('not-allowed', this.runCount);
+    const type = this.view.qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
+    // A PUBREC with an error ends the exchange, so its identifier is not remembered (4.3.3).
+    if (this.view.qos === 1 || (this.view.qos === 2 && client.level === 5)) {
+      this.writeAcknowledgements(client, type, ReasonCode.NOT_AUTHORIZED);
+    } else if (this.view.qos === 2) {
+      this.acknowledge(client, 0);
+    }
+    return this.runEnd;
+  }
+
+  private acknowledge(client: ClientState, reasonCode: number): void {
+    if (this.view.qos === 1) {
+      this.writeAcknowledgements(client, PacketType.PUBACK, reasonCode);
+      return;
+    }
+    const { session, host } = client;
+    if (session === null) return;
+    for (let index = 0; index < this.runCount; index++) session.receivedIds.add(this.ids[index]);
+    // [MQTT-3.3.4-9] beyond Receive Maximum the connection ends; before MQTT 5 there is none.
+    if (client.level === 5 && session.receivedIds.size > host.settings.receiveMaximum) {
+      client.fail(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED);
+      return;
+    }
+    this.writeAcknowledgements(client, PacketType.PUBREC, 0);
+  }
+
+  /** One for each identifier of the run, in order [MQTT-4.6.0-2]. */
+  private writeAcknowledgements(client: ClientState, type: number, reasonCode: number): void {
+    const { connection, level } = client;
+    if (connection.closed) return; // A delivery of this very run can have ended it.
+    const size = reasonCode === 0 || level < 5 ? 4 : 5;
+    const count = this.runCount;
+    let at = connection.reserve(count * size);
+    const output = connection.outputBuffer;
+    for (let index = 0; index < count; index++) at = writeAcknowledgement(output, at, type, this.ids[index], reasonCode, level);
+    client.host.metrics.countSent(type, count);
+  }
+}
+
+function sameBytes(buffer: Buffer, one: number, other: number, length: number): boolean {
+  for (let index = 0; index < length; index++) if (buffer[one + index] !== buffer[other + index]) return false;
+  return true;
+}

@@ -1,0 +1,47 @@
+/** MQTT 3.1, 3.1.1 and 5.0 as a protocol of the broker. Thread: one `MqttWorker` per connection worker. */
+import type { Connection, ConnectionHandler } from '../../core/ports/connection.ts';
+import type { Protocol, ProtocolContext, ProtocolWorker } from '../../core/ports/protocol.ts';
+import { ReasonCode } from './codec/reason-code.ts';
+import { Delivery } from './delivery/delivery.ts';
+import { splitRun } from './delivery/run-of-frame.ts';
+import { Client } from './handlers/client.ts';
+import type { ClientHost } from './handlers/client-state.ts';
+import { Publishing } from './handlers/publishing.ts';
+import { SessionRegistry } from './handlers/session-registry.ts';
+import { MqttMetrics, mqttMetrics } from './metrics.ts';
+import { type MqttSettings, mqttSettings } from './settings.ts';
+
+class MqttWorker implements ProtocolWorker {
+  private readonly host: ClientHost;
+  private readonly publishing = new Publishing();
+
+  constructor(context: ProtocolContext) {
+    const { router, directory, timers, log, handshakeTimeoutMs } = context;
+    const settings = context.settings as MqttSettings;
+    const metrics = new MqttMetrics(context.metrics);
+    const { queuedMessagesMax, queuedBytesMax } = settings;
+    const delivery = new Delivery(metrics, { outputBytesMax: context.connectionOutputBytesMax, queuedMessagesMax, queuedBytesMax });
+    const registry = new SessionRegistry({ router, directory, timers, delivery, metrics, settings, log });
+    router.groups.registerSplitter(4, splitRun);
+    router.groups.registerSplitter(5, splitRun);
+    this.host = { router, registry, delivery, metrics, timers, settings, log, handshakeTimeoutMs, isDraining: false };
+  }
+
+  accept(connection: Connection): ConnectionHandler {
+    return new Client(this.host, connection, this.publishing);
+  }
+
+  /** MQTT 5 clients are told that the server shuts down (3.14.2.1). */
+  drain(): void {
+    this.host.isDraining = true;
+    this.host.registry.forEachLink((link) => link.end(ReasonCode.SERVER_SHUTTING_DOWN, 'shutdown'));
+  }
+}
+
+export const mqtt: Protocol = {
+  name: 'mqtt',
+  defaultPort: 1883,
+  settings: mqttSettings,
+  metrics: mqttMetrics,
+  createWorker: (context) => new MqttWorker(context),
+};

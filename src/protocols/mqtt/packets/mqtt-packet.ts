@@ -1,0 +1,39 @@
+/**
+ * The npm module `mqtt-packet` behind two plain functions: one frame in, one packet out, and back.
+ *
+ * It serves the rare packets only, and only behind the strict checks of this folder, since it is lenient. Connection
+ * workers; called by `parse-*.ts` and `generate.ts`, which are the only ones that know its types.
+ */
+import { generate, type Packet, parser, writeToStream } from 'mqtt-packet';
+import type { ProtocolLevel } from '../codec/frame.ts';
+
+// Its cache holds a Buffer for each of the 65,536 numbers that two bytes can say: some 7 MiB on every thread.
+writeToStream.cacheNumbers = false;
+
+/**
+ * Decodes the one packet that fills `frame`, or answers why it could not. What it answers may share memory with
+ * `frame`. A parser is made for each frame because it keeps state: CONNECT changes its level, an error its buffer.
+ */
+export function decode(frame: Buffer, level: ProtocolLevel): Packet | Error {
+  let result: Packet | Error = new Error('Cannot decode packet: it is incomplete');
+  const decoder = parser({ protocolVersion: level });
+  decoder.on('packet', (packet: Packet) => {
+    result = packet;
+  });
+  // After its `error` event the module may still announce the half-read packet, so the error is noted apart.
+  let failure: Error | null = null;
+  decoder.on('error', (error: Error) => {
+    failure ??= error;
+  });
+  try {
+    decoder.parse(frame);
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+  return failure ?? result;
+}
+
+/** Encodes a packet of ours; a field that it refuses is a defect, and throws. */
+export function encode(packet: Packet, level: ProtocolLevel): Buffer {
+  return generate(packet, { protocolVersion: level });
+}

@@ -3,6 +3,8 @@
  * it. Loaded on the main thread, which needs names and settings, and on every connection worker.
  */
 import type { Protocol } from '../core/ports/protocol.ts';
+import { mqtt } from './mqtt/index.ts';
 
 export const protocols: readonly Protocol[] = [
+  mqtt,
 ];

@@ -54,7 +54,7 @@ export interface HttpResponse {
 }
 
 /** Answers one request. What it throws or rejects with is reported and becomes 500. */
-export type HttpHandler = (request: HttpRequest) => HttpResponse | Promise<HttpResponse>;
+type HttpHandler = (request: HttpRequest) => HttpResponse | Promise<HttpResponse>;
 
 /** `path` is compared exactly. A `GET` route answers `HEAD` too. */
 export interface HttpRoute {

@@ -36,7 +36,12 @@ export interface ReasonCodeRow {
 const { CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, DISCONNECT, AUTH } = PacketType;
 const R = ReasonCode;
 
-function row(code: number, name: string, packets: readonly number[], returnCode: number = NO_RETURN_CODE): ReasonCodeRow {
+function row(
+  code: number,
+  name: string,
+  packets: readonly number[],
+  returnCode: number = NO_RETURN_CODE,
+): ReasonCodeRow {
   return { code, name, packets, returnCode, clientDisconnect: clientDisconnects.has(code) };
 }
 
@@ -74,7 +79,12 @@ export const reasonCodes: readonly ReasonCodeRow[] = [
   row(R.MALFORMED_PACKET, 'Malformed Packet', [CONNACK, DISCONNECT]),
   row(R.PROTOCOL_ERROR, 'Protocol Error', [CONNACK, DISCONNECT]),
   row(R.IMPLEMENTATION_SPECIFIC_ERROR, 'Implementation specific error', ERROR_CARRIERS, UNAVAILABLE),
-  row(R.UNSUPPORTED_PROTOCOL_VERSION, 'Unsupported Protocol Version', [CONNACK], ReturnCode.UNACCEPTABLE_PROTOCOL_VERSION),
+  row(
+    R.UNSUPPORTED_PROTOCOL_VERSION,
+    'Unsupported Protocol Version',
+    [CONNACK],
+    ReturnCode.UNACCEPTABLE_PROTOCOL_VERSION,
+  ),
   row(R.CLIENT_IDENTIFIER_NOT_VALID, 'Client Identifier not valid', [CONNACK], ReturnCode.IDENTIFIER_REJECTED),
   row(R.BAD_USER_NAME_OR_PASSWORD, 'Bad User Name or Password', [CONNACK], ReturnCode.BAD_USER_NAME_OR_PASSWORD),
   row(R.NOT_AUTHORIZED, 'Not authorized', ERROR_CARRIERS, ReturnCode.NOT_AUTHORIZED),

@@ -14,7 +14,7 @@ export interface SocketMessage {
 }
 
 /** Worker to main: takes connections from now on, or takes none any more. */
-export type WorkerMessage = 'join' | 'leave';
+type WorkerMessage = 'join' | 'leave';
 
 export async function acceptWebSockets(options: ListenAddress): Promise<WebSocketAcceptor> {
   const workers: MessagePort[] = [];

@@ -5,21 +5,24 @@
  * The acceptor holds the address of each child app. A worker therefore leaves before its app goes: see `../leave.ts`.
  */
 
-import { App, type AppDescriptor, us_listen_socket_close, us_socket_local_port } from 'uWebSockets.js';
+import {
+  App,
+  type AppDescriptor,
+  type HttpResponse,
+  us_listen_socket_close,
+  us_socket_local_port,
+} from 'uWebSockets.js';
 import { MessageChannel } from 'node:worker_threads';
 import { acknowledgeLeave } from '../leave.ts';
 import type { ListenAddress, WebSocketAcceptor, WebSocketTransport } from '../port.ts';
 import { bind } from './listener.ts';
 
 /** Worker to main: takes connections with this app from now on, or takes none any more. */
-export type WorkerMessage = { readonly join: AppDescriptor } | 'leave';
+type WorkerMessage = { readonly join: AppDescriptor } | 'leave';
 
 export async function acceptWebSockets(options: ListenAddress): Promise<WebSocketAcceptor> {
   const app = App();
-  // Without a worker the connection arrives here and is refused.
-  app.filter((response, change) => {
-    if (change !== -1) response.close();
-  });
+  app.filter(refuse);
   const socket = await bind(app, options.host, options.port);
   let workerCount = 0;
   return {
@@ -58,4 +61,9 @@ export async function acceptWebSockets(options: ListenAddress): Promise<WebSocke
       app.close();
     },
   };
+}
+
+/** Without a worker a connection arrives at the acceptor itself, and is closed when it opens (the change is 1). */
+function refuse(response: HttpResponse, change: unknown): void {
+  if (change === 1) response.close();
 }

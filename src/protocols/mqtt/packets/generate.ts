@@ -78,7 +78,10 @@ export function generateSuback(
   options: GenerateOptions = {},
 ): Buffer {
   const granted = fields.reasonCodes.map((code) => (level < 5 && code > 0x80 ? 0x80 : code));
-  return encode({ cmd: 'suback', messageId: fields.packetId, granted, properties: diagnostics(fields, options) }, level);
+  return encode(
+    { cmd: 'suback', messageId: fields.packetId, granted, properties: diagnostics(fields, options) },
+    level,
+  );
 }
 
 /** Below level 5 the packet has no reason codes (3.11 of 3.1.1). */

@@ -186,7 +186,8 @@ function buildWill(source: NonNullable<IConnectPacket['will']>, userProperties: 
     retain: source.retain === true,
     delayS: properties?.willDelayInterval ?? 0,
     properties: {
-      payloadFormat: properties?.payloadFormatIndicator === undefined ? undefined : properties.payloadFormatIndicator ? 1 : 0,
+      payloadFormat:
+        properties?.payloadFormatIndicator === undefined ? undefined : properties.payloadFormatIndicator ? 1 : 0,
       expiryS: properties?.messageExpiryInterval,
       contentType: properties?.contentType,
       responseTopic: properties?.responseTopic,

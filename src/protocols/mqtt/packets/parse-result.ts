@@ -29,6 +29,7 @@ export function rejected(fault: Fault | null, level?: ProtocolLevel, returnCode:
 
 /** The result for a frame that passed our checks and that `mqtt-packet` refused all the same. */
 export function undecodable(error: unknown, level?: ProtocolLevel): Rejected {
-  const reason = error instanceof Error ? error.message : 'Cannot decode packet: it is of another type';
+  const why = error instanceof Error ? error.message : 'it is of another type';
+  const reason = `The decoder refuses the packet: ${why}`;
   return rejected({ reasonCode: ReasonCode.MALFORMED_PACKET, reason }, level);
 }

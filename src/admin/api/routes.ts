@@ -1,0 +1,19 @@
+/** The administration API as a route table, one file per resource. Called once on the main thread before it listens. */
+import type { HttpRoute } from '../../net/http/port.ts';
+import type { Health } from './health.ts';
+import { livezRoute } from './livez.ts';
+import { type MetricsSource, metricsRoute } from './metrics.ts';
+import { readyzRoute } from './readyz.ts';
+import { type Identity, rootRoute } from './root.ts';
+
+export interface AdminSources {
+  readonly identity: Identity;
+  readonly health: Health;
+  readonly metrics: MetricsSource;
+}
+
+export function adminRoutes(sources: AdminSources): readonly HttpRoute[] {
+  const resources = [metricsRoute(sources.metrics), livezRoute(sources.health), readyzRoute(sources.health)];
+  const links = resources.map((resource) => resource.path);
+  return [rootRoute(sources.identity, links), ...resources];
+}

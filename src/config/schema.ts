@@ -1,0 +1,248 @@
+/**
+ * The node's own settings, and the whole schema made of them and of the section that each registered protocol brings.
+ * Main thread; `load.ts` fills in and checks values by it, `config-command.ts` and the documentation are made from it.
+ *
+ * Every limit of the node stands here with its unit in its name. A value has its default here and nowhere else.
+ */
+import type { Static, TObject } from 'typebox';
+import { assert } from '../std/assert.ts';
+import { defaultHost, formatAddress } from './address.ts';
+import type { SettingSchema } from './json-schema.ts';
+import { choice, either, integer, list, literal, section, text } from './schema-builders.ts';
+
+/** What the configuration needs to know of a registered protocol. */
+export interface ConfigurationPart {
+  /** Lower-case; names its section, its flag `--<name>` and its default listener. */
+  readonly name: string;
+  readonly defaultPort: number;
+  readonly settings: TObject;
+}
+
+const mebibyte = 1024 * 1024;
+export const workerCountMax = 64;
+
+/** The schema of the node's own settings; the protocols' names are the choices of a listener's `protocol`. */
+function createNodeSchema(parts: readonly ConfigurationPart[]) {
+  return section(
+    {
+      data: text({
+        description: 'Folder for everything that the node keeps on disk. Relative to the working directory.',
+        default: './data',
+        minLength: 1,
+        maxLength: 4096,
+        pattern: '^[^\\u0000]*$',
+      }),
+      workers: either(
+        [literal('auto'), integer({ description: 'That many threads.', minimum: 1, maximum: workerCountMax })],
+        {
+          description: 'Connection worker threads; "auto" takes as many as the process may use cores.',
+          default: 'auto',
+        },
+      ),
+      listeners: createListenersSchema(parts),
+      http: section(
+        {
+          address: text({
+            description:
+              'Where HTTP and WebSocket are served: metrics, health and administration. Port 0 takes a free one.',
+            default: '127.0.0.1:8080',
+            format: 'host-port',
+            examples: ['127.0.0.1:8080', '[::1]:8080', '0.0.0.0:8080'],
+          }),
+          adapter: choice(['auto', 'uws', 'node'], {
+            description: 'Implementation: uWebSockets.js, the one on node:http, or the first of them that loads.',
+            default: 'auto',
+          }),
+        },
+        { description: 'The HTTP and WebSocket port.' },
+      ),
+      sharding: choice(['least-connections', 'round-robin', 'address-hash'], {
+        description: 'How the worker of a new connection is chosen.',
+        default: 'least-connections',
+      }),
+      limits: limitsSchema,
+      supervision: supervisionSchema,
+      shutdown: section(
+        {
+          drainLimitMs: integer({
+            description: 'Time that the clients are given to leave after a termination signal, ms.',
+            default: 5000,
+            minimum: 0,
+            maximum: 600_000,
+          }),
+        },
+        { description: 'The orderly end.' },
+      ),
+      log: section(
+        {
+          level: choice(['error', 'warn', 'info', 'debug'], {
+            description: 'The least urgent level that is written.',
+            default: 'info',
+          }),
+          format: choice(['text', 'json'], {
+            description: 'One line per event, for people or for programs.',
+            default: 'text',
+          }),
+        },
+        { description: 'The log, written to standard error.' },
+      ),
+    },
+    { description: 'Settings of a RingMQ node.' },
+  );
+}
+
+function createListenersSchema(parts: readonly ConfigurationPart[]) {
+  const listener = section(
+    {
+      name: text({
+        description: 'Unique name; a label of the metrics.',
+        pattern: '^[a-z0-9][a-z0-9._-]*$',
+        minLength: 1,
+        maxLength: 64,
+      }),
+      protocol: choice(
+        parts.map((part) => part.name),
+        { description: 'What is spoken on it.' },
+      ),
+      address: text({
+        description: `Address \`host:port\`. Without a host it is ${defaultHost}; port 0 takes a free one.`,
+        format: 'host-port',
+        examples: ['127.0.0.1:1883', '[::1]:1883', '0.0.0.0:1883'],
+      }),
+      connectionsMax: integer({
+        description: 'Connections of this listener; 0 leaves only the limit of the node.',
+        default: 0,
+        minimum: 0,
+        maximum: 10_000_000,
+      }),
+      backlog: integer({
+        description:
+          'Connections that may wait in the kernel until they are accepted; the kernel has its own bound as well.',
+        default: 1024,
+        minimum: 1,
+        maximum: 65_535,
+      }),
+    },
+    { description: 'A port that is listened on.' },
+  );
+  return list(listener, {
+    description: `Ports to listen on. Without this list each protocol has one at its usual port of ${defaultHost}.`,
+    default: parts.map(defaultListener),
+    maxItems: 64,
+  });
+}
+
+/** What the flag `--<protocol>` and the default list make a listener of. */
+export function defaultListener(part: ConfigurationPart): { name: string; protocol: string; address: string } {
+  return {
+    name: part.name,
+    protocol: part.name,
+    address: formatAddress({ host: defaultHost, port: part.defaultPort }),
+  };
+}
+
+const limitsSchema = section(
+  {
+    connectionsMax: integer({
+      description: 'Connections of all listeners. The process needs about as many file descriptors.',
+      default: 100_000,
+      minimum: 1,
+      maximum: 10_000_000,
+    }),
+    acceptRatePerS: integer({
+      description: 'New connections per second that are accepted, others are refused; 0 is no limit.',
+      default: 0,
+      minimum: 0,
+      maximum: 1_000_000,
+    }),
+    acceptBurst: integer({
+      description: 'New connections that may come at once within the rate; 0 takes as many as in one second.',
+      default: 0,
+      minimum: 0,
+      maximum: 1_000_000,
+    }),
+    handshakeTimeoutMs: integer({
+      description: "Time between accept and the end of the protocol's handshake, ms.",
+      default: 10_000,
+      minimum: 100,
+      maximum: 600_000,
+    }),
+    connectionOutputBytesMax: integer({
+      description:
+        'Output that one connection may have queued; beyond it messages are dropped or kept, as the protocol says.',
+      default: mebibyte,
+      minimum: 16 * 1024,
+      maximum: 1024 * mebibyte,
+    }),
+    ringBytes: integer({
+      description: 'Size of the ring of each worker in shared memory; a power of two. The largest message must fit in.',
+      default: 8 * mebibyte,
+      minimum: 64 * 1024,
+      maximum: 1024 * mebibyte,
+      powerOfTwo: true,
+    }),
+    interestBitmapBytes: integer({
+      description: "Size of each worker's bitmap of subscription filters; a power of two, about one byte per filter.",
+      default: mebibyte,
+      minimum: 1024,
+      maximum: 8 * mebibyte,
+      powerOfTwo: true,
+    }),
+    retainedCountMax: integer({
+      description: 'Topics with a retained message.',
+      default: 1_000_000,
+      minimum: 0,
+      maximum: 100_000_000,
+    }),
+    retainedBytesMax: integer({
+      description: 'Sum of the sizes of all retained messages. Every worker holds a copy.',
+      default: 256 * mebibyte,
+      minimum: 0,
+      maximum: 1024 * 1024 * mebibyte,
+    }),
+  },
+  { description: 'Bounds of the node. Beyond a bound work is refused or slowed down, never queued without end.' },
+);
+
+const supervisionSchema = section(
+  {
+    stallLimitMs: integer({
+      description: 'A worker whose event loop stands still for longer is replaced, ms.',
+      default: 10_000,
+      minimum: 200,
+      maximum: 600_000,
+    }),
+    restartBackoffMs: integer({
+      description: 'Wait before a worker that died is replaced, ms; doubled each time that the successor dies early.',
+      default: 100,
+      minimum: 0,
+      maximum: 60_000,
+    }),
+    restartBackoffMaxMs: integer({
+      description: 'Longest wait before a worker is replaced, ms.',
+      default: 10_000,
+      minimum: 0,
+      maximum: 600_000,
+    }),
+  },
+  { description: 'The supervision of the workers.' },
+);
+
+/** The node's own settings, complete: every default filled in. */
+export type NodeSettings = Static<ReturnType<typeof createNodeSchema>>;
+export type ListenerSettings = NodeSettings['listeners'][number];
+
+/** Flags of `ringmq start` that a protocol's name would hide. */
+export const ownFlags: readonly string[] = ['config', 'data', 'workers', 'http', 'log-level', 'set', 'help'];
+
+/** The whole schema: the node's settings and one section per protocol. @throws AssertionError for names that collide. */
+export function createSchema(parts: readonly ConfigurationPart[]): SettingSchema {
+  const node = createNodeSchema(parts) as unknown as SettingSchema;
+  const properties = new Map(Object.entries(node.properties ?? {}));
+  for (const { name, settings } of parts) {
+    assert(/^[a-z][a-z0-9-]*$/.test(name), `the protocol name "${name}" is lower case`);
+    assert(!properties.has(name) && !ownFlags.includes(name), `the protocol name "${name}" is free`);
+    properties.set(name, settings as unknown as SettingSchema);
+  }
+  return { ...node, properties: Object.fromEntries(properties), required: [...properties.keys()] };
+}

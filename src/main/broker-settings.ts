@@ -1,0 +1,53 @@
+/**
+ * What a node needs to know, with addresses taken apart and the number of workers settled. Main thread: made of the
+ * effective configuration by the program and by the library.
+ */
+import { parseAddress } from '../config/address.ts';
+import { type EffectiveConfiguration, resolveWorkers } from '../config/load.ts';
+import type { NodeSettings } from '../config/schema.ts';
+import { assert } from '../std/assert.ts';
+
+export interface BrokerListenerSettings {
+  /** Unique; a label of the metrics and a name in the ready line. */
+  readonly name: string;
+  readonly protocol: string;
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly backlog: number;
+  /** 0: only the limit of the node. */
+  readonly connectionsMax: number;
+}
+
+export interface BrokerSettings {
+  readonly workerCount: number;
+  readonly listeners: readonly BrokerListenerSettings[];
+  /** null: no HTTP port. */
+  readonly http: { readonly host: string; readonly port: number; readonly adapter: 'auto' | 'uws' | 'node' } | null;
+  readonly sharding: NodeSettings['sharding'];
+  readonly limits: NodeSettings['limits'];
+  readonly supervision: NodeSettings['supervision'];
+  readonly log: NodeSettings['log'];
+  /** Validated sections by protocol name. */
+  readonly protocolSettings: ReadonlyMap<string, unknown>;
+}
+
+/** `withHttp` false leaves the HTTP port away, whatever the configuration says of it. */
+export function toBrokerSettings({ node, protocols }: EffectiveConfiguration, withHttp = true): BrokerSettings {
+  return {
+    workerCount: resolveWorkers(node.workers),
+    listeners: node.listeners.map(({ address, ...listener }) => ({ ...listener, ...endpointOf(address) })),
+    http: withHttp ? { ...endpointOf(node.http.address), adapter: node.http.adapter } : null,
+    sharding: node.sharding,
+    limits: node.limits,
+    supervision: node.supervision,
+    log: node.log,
+    protocolSettings: protocols,
+  };
+}
+
+function endpointOf(address: string): { host: string; port: number } {
+  const endpoint = parseAddress(address);
+  assert(endpoint !== undefined, 'the configuration holds addresses that it has checked');
+  return endpoint;
+}

@@ -1,0 +1,232 @@
+/**
+ * One RingMQ node, assembled: shared memory, supervisor, acceptor, hubs and the HTTP port. Main thread. The program
+ * (`main.ts`) and the library (`index.ts`) both start it; neither signals nor `process.exit` are its business.
+ */
+import { createRouterShared, type RouterShared, removeWorker } from '../core/broker/router-shared.ts';
+import type { ListenerInfo } from '../core/ports/connection.ts';
+import type { Protocol } from '../core/ports/protocol.ts';
+import type { Health } from '../admin/api/health.ts';
+import type { HttpListener } from '../net/http/port.ts';
+import { startEventLoopMetrics } from '../observability/event-loop-metrics.ts';
+import type { MetricsSource } from '../observability/exposition.ts';
+import type { RootLogger } from '../observability/log.ts';
+import { mainMetricDefinitions } from '../observability/main-metrics.ts';
+import { MetricsLayout, ThreadMetrics } from '../observability/metrics.ts';
+import { CounterBlock, createCounters } from '../shm/counters.ts';
+import { Doorbell } from '../shm/doorbell.ts';
+import { createHeartbeats, HeartbeatMonitor } from '../shm/heartbeat.ts';
+import type { WorkerToMain } from '../workers/messages.ts';
+import { createLedger, Ledger } from '../workers/runtime/connection-ledger.ts';
+import { protocolsInUse, workerMetricsLayout } from '../workers/runtime/worker-metrics-layout.ts';
+import type { WorkerStart } from '../workers/runtime/worker-start.ts';
+import { TaskPool } from '../workers/task-pool.ts';
+import { Acceptor, type AcceptorListener, type ListenerAddress } from './acceptor/acceptor.ts';
+import type { BrokerSettings } from './broker-settings.ts';
+import { BroadcastHub } from './directory/broadcast-hub.ts';
+import { SessionDirectoryHub } from './directory/session-directory-hub.ts';
+import { MainCounters } from './main-counters.ts';
+import { createStrategy } from './sharding/strategies.ts';
+import { Supervisor } from './supervision/supervisor.ts';
+import type { WorkerThread } from './supervision/worker-thread.ts';
+
+export interface BrokerNodeOptions {
+  readonly settings: BrokerSettings;
+  /** All registered protocols. */
+  readonly protocols: readonly Protocol[];
+  readonly version: string;
+  readonly log: RootLogger;
+  /** Workers that were started ahead and were told nothing yet; they are taken over. */
+  readonly warmWorkers?: readonly WorkerThread[];
+}
+
+/** How long a request that is being answered may take at the end, ms. */
+const HTTP_GRACE_MS = 200;
+
+type State = 'starting' | 'serving' | 'draining' | 'stopped';
+
+export class BrokerNode {
+  /** Where the listeners can be reached, in the order of the configuration. Empty before the node serves. */
+  addresses: readonly ListenerAddress[] = [];
+  /** Where HTTP can be reached; null when it is switched off. */
+  httpAddress: { readonly host: string; readonly port: number } | null = null;
+  private state: State = 'starting';
+  private readonly settings: BrokerSettings;
+  private readonly listeners: readonly AcceptorListener[];
+  private readonly log: RootLogger;
+  private readonly options: BrokerNodeOptions;
+  private readonly memory: RouterShared;
+  private readonly ledger: Ledger;
+  private readonly supervisor: Supervisor;
+  private readonly acceptor: Acceptor;
+  private readonly broadcasts: BroadcastHub;
+  private readonly sessions: SessionDirectoryHub;
+  private readonly counters: MainCounters;
+  private readonly metricsSources: readonly MetricsSource[];
+  private readonly tasks = new TaskPool();
+  private readonly stopEventLoopMetrics: () => void;
+  private http: HttpListener | null = null;
+  private stopped: Promise<number> | null = null;
+
+  constructor(options: BrokerNodeOptions) {
+    const { settings, log } = options;
+    const { workerCount, limits } = settings;
+    this.options = options;
+    this.settings = settings;
+    this.log = log;
+    this.listeners = settings.listeners.map((listener, index) => ({ ...listener, index }));
+    const labels = this.listeners.map(({ name, protocol }) => ({ name, protocol }));
+
+    this.memory = createRouterShared({ ...limits, workerCount });
+    const heartbeats = createHeartbeats(workerCount);
+    const ledgerBuffer = createLedger(workerCount, this.listeners.length);
+    this.ledger = new Ledger(ledgerBuffer, workerCount, this.listeners.length);
+
+    const workerLayout = workerMetricsLayout(labels, protocolsInUse(options.protocols, labels));
+    const workerCounters = Array.from({ length: workerCount }, () => createCounters(workerLayout.slotCount));
+    const mainLayout = new MetricsLayout([mainMetricDefinitions(labels)]);
+    const mainBlock = new CounterBlock(createCounters(mainLayout.slotCount));
+    const mainMetrics = new ThreadMetrics(mainLayout, mainBlock);
+    this.counters = new MainCounters(mainMetrics, labels);
+    this.stopEventLoopMetrics = startEventLoopMetrics(mainMetrics);
+    this.metricsSources = [
+      { worker: 'main', layout: mainLayout, counters: mainBlock },
+      ...workerCounters.map((buffer, index) => ({
+        worker: String(index),
+        layout: workerLayout,
+        counters: new CounterBlock(buffer),
+      })),
+    ];
+
+    const infos: ListenerInfo[] = this.listeners.map(({ name, index, protocol }) => ({ name, index, protocol }));
+    this.supervisor = new Supervisor({
+      ...settings.supervision,
+      workerCount,
+      heartbeats: new HeartbeatMonitor(heartbeats),
+      log,
+      startOf: (workerIndex): WorkerStart => ({
+        workerIndex,
+        workerCount,
+        listeners: infos,
+        protocolSettings: settings.protocolSettings,
+        limits: {
+          handshakeTimeoutMs: limits.handshakeTimeoutMs,
+          connectionOutputBytesMax: limits.connectionOutputBytesMax,
+          retained: { countMax: limits.retainedCountMax, bytesMax: limits.retainedBytesMax },
+        },
+        log: settings.log,
+        shared: { router: this.memory, heartbeats, counters: workerCounters[workerIndex], ledger: ledgerBuffer },
+      }),
+      message: (worker, message) => this.receive(worker, message),
+      ready: () => this.counters.serving(this.supervisor.liveWorkers().length),
+      gone: (worker, cause) => {
+        this.counters.replaced(cause);
+        this.cleanUpBehind(worker);
+      },
+    });
+    this.broadcasts = new BroadcastHub(this.supervisor);
+    this.sessions = new SessionDirectoryHub(this.supervisor);
+    this.acceptor = new Acceptor({
+      listeners: this.listeners,
+      connectionsMax: limits.connectionsMax,
+      acceptRatePerS: limits.acceptRatePerS,
+      acceptBurst: limits.acceptBurst,
+      strategy: createStrategy(settings.sharding),
+      ledger: this.ledger,
+      liveWorkers: () => this.supervisor.liveWorkers(),
+      handOver: (worker, listener, socket) => this.supervisor.handOver(worker, listener, socket),
+      accepted: (listener) => this.counters.accepted(listener),
+      refused: (listener, reason) => this.counters.refused(listener, reason),
+      log,
+    });
+  }
+
+  /** Resolves when the node serves on all its ports. When it rejects, everything that was started has ended again. */
+  async start(): Promise<void> {
+    const steps = [this.supervisor.start(this.options.warmWorkers), this.startHttp()];
+    try {
+      await Promise.all(steps);
+      // Last, so that no client comes before there is a worker for it.
+      this.addresses = await this.acceptor.listen();
+      this.state = 'serving';
+    } catch (error) {
+      // What is still starting must have ended before it can be stopped.
+      await Promise.allSettled(steps.slice(1));
+      await this.stop(0);
+      throw error;
+    }
+  }
+
+  /**
+   * Stops accepting, lets the clients leave for at most `drainLimitMs`, ends all threads. Resolves with the number of
+   * connections that had to be cut. Calling it again returns the same promise.
+   */
+  stop(drainLimitMs: number): Promise<number> {
+    this.stopped ??= this.stopOnce(drainLimitMs);
+    return this.stopped;
+  }
+
+  private async stopOnce(drainLimitMs: number): Promise<number> {
+    this.state = 'draining';
+    await this.acceptor.close();
+    const cutConnections = await this.supervisor.drain(drainLimitMs);
+    await this.supervisor.stop();
+    await this.http?.stop(HTTP_GRACE_MS);
+    await this.tasks.close();
+    this.stopEventLoopMetrics();
+    this.state = 'stopped';
+    this.log.flush();
+    return cutConnections;
+  }
+
+  private async startHttp(): Promise<void> {
+    const { http } = this.settings;
+    if (http === null) return;
+    const { startAdminListener } = await import('./admin-listener.ts');
+    this.http = await startAdminListener({
+      ...http,
+      version: this.options.version,
+      health: this.health(),
+      counters: this.metricsSources,
+      tasks: this.tasks,
+      log: this.log,
+    });
+    this.httpAddress = { host: this.http.host, port: this.http.port };
+  }
+
+  private health(): Health {
+    return {
+      alive: () => ({ alive: true }), // Who answers is alive, and dead workers are replaced without help from outside.
+      ready: () => {
+        if (this.state !== 'serving') return { ready: false, reason: this.state };
+        if (this.supervisor.liveWorkers().length === 0) return { ready: false, reason: 'no worker serves' };
+        return { ready: true };
+      },
+    };
+  }
+
+  private receive(worker: number, message: WorkerToMain): void {
+    switch (message.type) {
+      case 'ready':
+      case 'drained':
+        return; // The supervisor's own.
+      case 'broadcast':
+      case 'broadcast-handled':
+        this.broadcasts.handle(worker, message);
+        return;
+      default:
+        this.sessions.handle(worker, message);
+    }
+  }
+
+  /** Takes a dead worker out of everything shared, before the others are told and before its successor starts. */
+  private cleanUpBehind(worker: number): void {
+    removeWorker(this.memory, worker);
+    // The dead one may have held the request of a producer that waits for room, so each of them looks again.
+    const doorbell = new Doorbell(this.memory.doorbells, worker);
+    for (const other of this.supervisor.liveWorkers()) doorbell.ring(other);
+    this.ledger.reset(worker);
+    this.counters.serving(this.supervisor.liveWorkers().length);
+    this.broadcasts.workerGone(worker);
+    this.sessions.workerGone(worker);
+  }
+}

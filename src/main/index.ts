@@ -1,0 +1,112 @@
+/**
+ * The library: the same broker inside a Node program. The only public door of the package, called on the program's own
+ * thread; the broker's workers run on threads of their own.
+ *
+ * Unlike the program `ringmq start` it installs no signal handlers, never ends the process, writes no file, and binds to
+ * free ports of 127.0.0.1 unless told otherwise.
+ */
+import { loadConfiguration } from '../config/load.ts';
+import { createLogger, type LogLevel } from '../observability/log.ts';
+import { protocols } from '../protocols/registry.ts';
+import { BrokerError } from '../std/errors.ts';
+import type { ListenerAddress } from './acceptor/acceptor.ts';
+import { BrokerNode } from './broker.ts';
+import { toBrokerSettings } from './broker-settings.ts';
+import { readVersion } from './version.ts';
+
+export { BrokerError } from '../std/errors.ts';
+
+export interface BrokerOptions {
+  /** Connection worker threads; default 1. */
+  readonly workers?: number | 'auto';
+  /** Serve metrics, health and administration over HTTP too; default true. */
+  readonly http?: boolean;
+  /** What is written to standard error; default 'error'. */
+  readonly logLevel?: LogLevel;
+  /** Any settings, as in the configuration file; they win over the options above. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+}
+
+export interface Broker {
+  /** Where the broker listens, by the name of the listener, which is the protocol's unless the settings name it. */
+  readonly addresses: ReadonlyMap<string, { readonly host: string; readonly port: number }>;
+  /** Port of a listener; of the first one without a name. 'http' is the HTTP port. */
+  port(name?: string): number;
+  /** `protocol://host:port` of a listener; of the first one without a name. */
+  url(name?: string): string;
+  /**
+   * Says goodbye to the clients and ends everything that was started; resolves when no thread, timer or handle is
+   * left. Clients that do not leave within `shutdown.drainLimitMs` are cut. Calling it again does nothing more.
+   */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a broker and resolves when it serves.
+ *
+ * Rejects with a `BrokerError`: `CONFIG_INVALID`, `LISTENER_ADDRESS_IN_USE`, `LISTENER_ADDRESS_FORBIDDEN`,
+ * `LISTENER_FAILED`, `HTTP_LISTEN_FAILED`, `WORKER_START_FAILED`; nothing is left running then.
+ */
+export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
+  const configuration = await loadConfiguration({
+    environment: {}, // The environment of the host program is not meant for us.
+    flags: [],
+    settings: settingsOf(options),
+    parts: protocols,
+  });
+  const settings = toBrokerSettings(configuration, options.http ?? true);
+  const node = new BrokerNode({ settings, protocols, version: readVersion(), log: createLogger(settings.log) });
+  await node.start();
+  return new RunningBroker(node, configuration.node.shutdown.drainLimitMs);
+}
+
+function settingsOf({ workers = 1, logLevel = 'error', settings = {} }: BrokerOptions): Record<string, unknown> {
+  return {
+    workers,
+    listeners: protocols.map(({ name }) => ({ name, protocol: name, address: '127.0.0.1:0' })),
+    ...settings,
+    http: { address: '127.0.0.1:0', ...asRecord(settings.http) },
+    log: { level: logLevel, ...asRecord(settings.log) },
+  };
+}
+
+function asRecord(section: unknown): Record<string, unknown> {
+  return typeof section === 'object' && section !== null ? { ...section } : {};
+}
+
+class RunningBroker implements Broker {
+  readonly addresses: ReadonlyMap<string, ListenerAddress>;
+  private readonly node: BrokerNode;
+  private readonly drainLimitMs: number;
+
+  constructor(node: BrokerNode, drainLimitMs: number) {
+    this.node = node;
+    this.drainLimitMs = drainLimitMs;
+    const addresses = new Map(node.addresses.map((address) => [address.name, address]));
+    const { httpAddress } = node;
+    if (httpAddress !== null) addresses.set('http', { ...httpAddress, name: 'http', protocol: 'http' });
+    this.addresses = addresses;
+  }
+
+  port(name?: string): number {
+    return this.addressOf(name).port;
+  }
+
+  url(name?: string): string {
+    const { protocol, host, port } = this.addressOf(name);
+    return `${protocol}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  }
+
+  async stop(): Promise<void> {
+    await this.node.stop(this.drainLimitMs);
+  }
+
+  private addressOf(name: string | undefined): ListenerAddress {
+    const address = name === undefined ? this.addresses.values().next().value : this.addresses.get(name);
+    if (address === undefined) {
+      const known = [...this.addresses.keys()].join(', ');
+      throw new BrokerError('LISTENER_UNKNOWN', `Cannot find listener "${name}": there are ${known}`);
+    }
+    return address;
+  }
+}

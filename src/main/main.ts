@@ -1,0 +1,47 @@
+/**
+ * The verbs of the command line that are the broker itself: `start` and `config`. Main thread; called by
+ * `bin/ringmq.js`. Standard output carries one line, when the broker serves; the log goes to standard error.
+ *
+ * Everything but the start of a worker thread is imported lazily: that thread loads its modules on another core while
+ * this one reads the configuration.
+ */
+import process from 'node:process';
+import { WorkerThread } from './supervision/worker-thread.ts';
+
+/** Runs `argv`, the command line from the verb on. Sets the exit status. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const [verb, ...rest] = argv;
+  if (verb === 'config') await config(rest);
+  else if (rest.includes('--help') || rest.includes('-h')) await printHelp();
+  else await start(rest);
+}
+
+async function config(argv: readonly string[]): Promise<void> {
+  const { runConfigCommand } = await import('../config/config-command.ts');
+  const { protocols } = await import('../protocols/registry.ts');
+  const { exitCode, stdout, stderr } = await runConfigCommand(argv, protocols, process.env);
+  process.stdout.write(stdout);
+  process.stderr.write(stderr);
+  process.exitCode = exitCode;
+}
+
+async function printHelp(): Promise<void> {
+  const { startHelp } = await import('../config/flags.ts');
+  const { protocols } = await import('../protocols/registry.ts');
+  process.stdout.write(startHelp(protocols));
+}
+
+async function start(flags: readonly string[]): Promise<void> {
+  // There is at least one worker, whatever the configuration says.
+  const warmWorkers = [new WorkerThread()];
+  try {
+    const { runProgram } = await import('./program.ts');
+    await runProgram(flags, warmWorkers);
+  } catch (error) {
+    await Promise.all(warmWorkers.map((worker) => worker.terminate()));
+    const { BrokerError } = await import('../std/errors.ts');
+    if (!(error instanceof BrokerError)) throw error;
+    process.stderr.write(`ringmq: ${error.message}\n`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * The life of a broker that is a program of its own: configuration, data folder, ready line, signals, exit status. Main
+ * thread, called by `main.ts` alone; the library does without all of it.
+ */
+import process from 'node:process';
+import { formatAddress } from '../config/address.ts';
+import { loadConfiguration } from '../config/load.ts';
+import { createLogger, type Logger } from '../observability/log.ts';
+import { protocols } from '../protocols/registry.ts';
+import { BrokerNode } from './broker.ts';
+import { toBrokerSettings } from './broker-settings.ts';
+import { type DataFolder, openDataFolder } from './data-folder.ts';
+import { exitCodeOf, onStopSignals } from './supervision/signals.ts';
+import type { WorkerThread } from './supervision/worker-thread.ts';
+import { readVersion } from './version.ts';
+
+/**
+ * Resolves when the broker serves; the process then lives until a signal ends it. Rejects with a `BrokerError` when it
+ * cannot start; nothing but the `warmWorkers` may be left running then.
+ */
+export async function runProgram(flags: readonly string[], warmWorkers: readonly WorkerThread[]): Promise<void> {
+  const modulesMs = performance.now();
+  const configuration = await loadConfiguration({ environment: process.env, flags, parts: protocols });
+  const settings = toBrokerSettings(configuration);
+  const log = createLogger(settings.log);
+  const configurationMs = performance.now();
+  const folder = openDataFolder(configuration.node.data);
+  const version = readVersion();
+  const node = new BrokerNode({ settings, protocols, version, log, warmWorkers });
+  const removeHandlers = stopOnSignals(node, folder, log, configuration.node.shutdown.drainLimitMs);
+  try {
+    await node.start();
+  } catch (error) {
+    removeHandlers();
+    folder.release();
+    throw error;
+  }
+  announce(node);
+  const readyMs = performance.now();
+  log.info('broker serves', {
+    version,
+    workers: settings.workerCount,
+    modulesMs: Math.round(modulesMs),
+    configurationMs: Math.round(configurationMs),
+    readyMs: Math.round(readyMs),
+  });
+}
+
+/** The one line on standard output; scripts wait for it and read the ports from it. */
+function announce(node: BrokerNode): void {
+  const addresses = node.addresses.map(({ name, host, port }) => `${name}=${formatAddress({ host, port })}`);
+  if (node.httpAddress !== null) addresses.push(`http=${formatAddress(node.httpAddress)}`);
+  // A reader that has gone is no reason to stop serving.
+  process.stdout.on('error', () => {});
+  process.stdout.write(`ringmq ready ${addresses.join(' ')}\n`);
+}
+
+function stopOnSignals(node: BrokerNode, folder: DataFolder, log: Logger, drainLimitMs: number): () => void {
+  const stop = async (signal: string): Promise<void> => {
+    log.info('broker stops', { signal, drainLimitMs });
+    const cutConnections = await node.stop(drainLimitMs);
+    folder.release();
+    log.info('broker stopped', { cutConnections });
+    process.exit(0);
+  };
+  return onStopSignals(
+    (signal) => void stop(signal),
+    (signal) => {
+      log.warn('broker ends at once', { signal });
+      folder.release();
+      process.exit(exitCodeOf(signal));
+    },
+  );
+}

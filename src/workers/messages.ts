@@ -1,0 +1,121 @@
+/**
+ * Every message between the main thread and a connection worker, in one place.
+ *
+ * All of them are plain data: structured clone drops classes, so an error travels as code and message. The one object
+ * that is not plain is the accepted socket, which is moved in the transfer list. Ports deliver in order, and the
+ * directory and the control plane rely on it.
+ */
+import type { Socket } from 'node:net';
+import type { WorkerStart } from './runtime/worker-start.ts';
+
+/** Main thread to connection worker. */
+export type MainToWorker =
+  | StartMessage
+  | ConnectionMessage
+  | DrainMessage
+  | StopMessage
+  | PeerMessage
+  | BroadcastDelivery
+  | BroadcastDone
+  | DirectoryToWorker;
+
+/** Connection worker to main thread. */
+export type WorkerToMain = ReadyMessage | DrainedMessage | BroadcastRequest | BroadcastHandled | DirectoryToMain;
+
+// --- life of a worker ---
+
+/** The first message: the shared memory and the settings to serve with. Answered by `ready`. */
+export interface StartMessage {
+  readonly type: 'start';
+  readonly start: WorkerStart;
+}
+
+/** An accepted socket of which no byte has been read. */
+export interface ConnectionMessage {
+  readonly type: 'connection';
+  readonly listener: number;
+  readonly socket: Socket;
+}
+
+/** Say goodbye to every client and flush, for at most `limitMs`. Answered by `drained`. */
+export interface DrainMessage {
+  readonly type: 'drain';
+  readonly limitMs: number;
+}
+
+/** Let everything go and end the thread. Answered by its exit. */
+export interface StopMessage {
+  readonly type: 'stop';
+}
+
+/** The worker serves. */
+export interface ReadyMessage {
+  readonly type: 'ready';
+}
+
+/** No connection is left, or the limit has passed and `cutConnections` were cut. */
+export interface DrainedMessage {
+  readonly type: 'drained';
+  readonly cutConnections: number;
+}
+
+/** Another worker died, or began to serve. */
+export interface PeerMessage {
+  readonly type: 'worker-gone' | 'worker-ready';
+  readonly worker: number;
+}
+
+// --- control plane ---
+
+export interface BroadcastRequest {
+  readonly type: 'broadcast';
+  /** Chosen by the sender, unique within its life. */
+  readonly id: number;
+  readonly channel: string;
+  readonly payload: unknown;
+}
+
+export interface BroadcastDelivery {
+  readonly type: 'broadcast-delivery';
+  /** Chosen by the hub, unique within the life of the process. */
+  readonly delivery: number;
+  readonly from: number;
+  readonly channel: string;
+  readonly payload: unknown;
+}
+
+export interface BroadcastHandled {
+  readonly type: 'broadcast-handled';
+  readonly delivery: number;
+}
+
+export interface BroadcastDone {
+  readonly type: 'broadcast-done';
+  readonly id: number;
+}
+
+// --- session directory; the order of a hand-over is told in main/directory/session-directory-hub.ts ---
+
+export type DirectoryToMain =
+  | { readonly type: 'claim'; readonly request: number; readonly scope: string; readonly name: string; readonly discard: boolean }
+  | { readonly type: 'release'; readonly scope: string; readonly name: string }
+  | { readonly type: 'yielded'; readonly transfer: number; readonly state: unknown }
+  | { readonly type: 'discarded'; readonly transfer: number }
+  | { readonly type: 'installed'; readonly transfer: number; readonly epoch: number }
+  | { readonly type: 'fenced'; readonly transfer: number }
+  | { readonly type: 'released'; readonly transfer: number; readonly state: unknown };
+
+export type DirectoryToWorker =
+  | { readonly type: 'yield'; readonly transfer: number; readonly scope: string; readonly name: string }
+  | { readonly type: 'discard'; readonly transfer: number; readonly scope: string; readonly name: string }
+  | { readonly type: 'install'; readonly transfer: number; readonly request: number; readonly state: unknown }
+  | { readonly type: 'fence'; readonly transfer: number }
+  | {
+      readonly type: 'release-session';
+      readonly transfer: number;
+      readonly scope: string;
+      readonly name: string;
+      readonly epoch: number;
+    }
+  | { readonly type: 'keep-session'; readonly scope: string; readonly name: string }
+  | { readonly type: 'granted'; readonly request: number; readonly state: unknown };

@@ -1,0 +1,152 @@
+/**
+ * The connection worker's half of the session directory (`core/ports/session-directory.ts`). The hub on the main
+ * thread is the other half and tells the order of a hand-over (`main/directory/session-directory-hub.ts`).
+ *
+ * Lives on a connection worker: protocols call it, the worker runtime feeds it with the main thread's messages. With
+ * one worker nothing is remembered and nothing is sent.
+ */
+import type { ClaimCallbacks, SessionDirectory, SessionOwner } from '../../core/ports/session-directory.ts';
+import { assert } from '../../std/assert.ts';
+import type { DirectoryToWorker, WorkerToMain } from '../messages.ts';
+
+/** What a hand-over needs of the router. */
+export interface IncomingRings {
+  /** Reads everything that other workers have published up to now. */
+  catchUp(): void;
+}
+
+interface ScopeState {
+  readonly owner: SessionOwner;
+  /** Names that this worker owns; those being handed over are in `yielded` too. */
+  readonly owned: Set<string>;
+  readonly yielded: Set<string>;
+}
+
+interface PendingClaim {
+  readonly scope: ScopeState;
+  readonly name: string;
+  readonly callbacks: ClaimCallbacks;
+}
+
+const GRANTED_WITHOUT_STATE = Object.freeze({ state: undefined });
+
+export class WorkerSessionDirectory implements SessionDirectory {
+  private readonly alone: boolean;
+  private readonly post: (message: WorkerToMain) => void;
+  private readonly rings: IncomingRings;
+  private readonly scopes = new Map<string, ScopeState>();
+  private readonly pending = new Map<number, PendingClaim>();
+  private nextRequest = 1;
+
+  constructor(workerCount: number, rings: IncomingRings, post: (message: WorkerToMain) => void) {
+    this.alone = workerCount === 1;
+    this.rings = rings;
+    this.post = post;
+  }
+
+  register(scope: string, owner: SessionOwner): void {
+    assert(!this.scopes.has(scope), `one owner per scope: ${scope}`);
+    this.scopes.set(scope, { owner, owned: new Set(), yielded: new Set() });
+  }
+
+  claim(scopeName: string, name: string, discard: boolean, callbacks: ClaimCallbacks): void {
+    const scope = this.scope(scopeName);
+    // What this worker owns and was not asked for stays here, whatever the others are about to ask: the hub sees their
+    // claims after this one. The protocol takes over from its own connection by itself.
+    if (this.alone || (scope.owned.has(name) && !scope.yielded.has(name))) {
+      callbacks.granted(GRANTED_WITHOUT_STATE);
+      return;
+    }
+    const request = this.nextRequest++;
+    this.pending.set(request, { scope, name, callbacks });
+    this.post({ type: 'claim', request, scope: scopeName, name, discard });
+  }
+
+  release(scopeName: string, name: string): void {
+    if (this.alone) return;
+    const scope = this.scope(scopeName);
+    // A session that is being handed over leaves by the answer to `release-session`.
+    if (scope.yielded.has(name)) return;
+    if (scope.owned.delete(name)) this.post({ type: 'release', scope: scopeName, name });
+  }
+
+  /** Claims that wait for an answer. */
+  get pendingCount(): number {
+    return this.pending.size;
+  }
+
+  handle(message: DirectoryToWorker): void {
+    switch (message.type) {
+      case 'yield':
+        this.yieldSession(message.transfer, message.scope, message.name);
+        break;
+      case 'discard':
+        this.discardSession(message.transfer, message.scope, message.name);
+        break;
+      case 'install': {
+        const epoch = this.claimOf(message.request).callbacks.install(message.state);
+        this.post({ type: 'installed', transfer: message.transfer, epoch });
+        break;
+      }
+      case 'fence':
+        // The answer says only that this turn came after the new owner had subscribed: a publication is routed and
+        // written to the ring in one turn, so that none is still on its way with an older route.
+        this.post({ type: 'fenced', transfer: message.transfer });
+        break;
+      case 'release-session':
+        this.releaseSession(message);
+        break;
+      case 'keep-session':
+        this.scope(message.scope).yielded.delete(message.name);
+        break;
+      case 'granted':
+        this.granted(message.request, message.state);
+        break;
+    }
+  }
+
+  private yieldSession(transfer: number, scopeName: string, name: string): void {
+    const scope = this.scope(scopeName);
+    // It may have ended while the question was on its way.
+    const state = scope.owned.has(name) ? scope.owner.yieldSession(name) : undefined;
+    if (state === undefined) scope.owned.delete(name);
+    else scope.yielded.add(name);
+    this.post({ type: 'yielded', transfer, state });
+  }
+
+  private discardSession(transfer: number, scopeName: string, name: string): void {
+    const scope = this.scope(scopeName);
+    if (scope.owned.delete(name)) scope.owner.discardSession(name);
+    this.post({ type: 'discarded', transfer });
+  }
+
+  private releaseSession(message: Extract<DirectoryToWorker, { type: 'release-session' }>): void {
+    const scope = this.scope(message.scope);
+    // First take what other workers routed here before the new owner was subscribed, then cut at the epoch.
+    this.rings.catchUp();
+    const state = scope.owner.releaseSession(message.name, message.epoch);
+    scope.owned.delete(message.name);
+    scope.yielded.delete(message.name);
+    this.post({ type: 'released', transfer: message.transfer, state });
+  }
+
+  private granted(request: number, state: unknown): void {
+    const { scope, name, callbacks } = this.claimOf(request);
+    this.pending.delete(request);
+    // Before the callback, which may release it again.
+    scope.owned.add(name);
+    callbacks.granted({ state });
+  }
+
+  private scope(name: string): ScopeState {
+    const scope = this.scopes.get(name);
+    assert(scope !== undefined, `the scope is registered: ${name}`);
+    return scope;
+  }
+
+  private claimOf(request: number): PendingClaim {
+    const claim = this.pending.get(request);
+    assert(claim !== undefined, 'the hub answers a claim that waits');
+    return claim;
+  }
+}

@@ -1,0 +1,37 @@
+/**
+ * What a connection worker is started with: settings as plain data, and the shared memory that joins it to the others.
+ * Made on the main thread, sent in the first message.
+ */
+import type { RetainedLimits } from '../../core/broker/retained-replica.ts';
+import type { RouterShared } from '../../core/broker/router-shared.ts';
+import type { ListenerInfo } from '../../core/ports/connection.ts';
+import type { LogFormat, LogLevel } from '../../observability/log.ts';
+
+export interface WorkerStart {
+  readonly workerIndex: number;
+  readonly workerCount: number;
+  /** In the order of the configuration; `ListenerInfo.index` is the position. */
+  readonly listeners: readonly ListenerInfo[];
+  /** Validated configuration sections by protocol name, of the protocols that a listener speaks. */
+  readonly protocolSettings: ReadonlyMap<string, unknown>;
+  readonly limits: WorkerLimits;
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  readonly shared: SharedMemory;
+}
+
+export interface WorkerLimits {
+  /** Between accept and the end of the protocol's handshake, ms. */
+  readonly handshakeTimeoutMs: number;
+  /** Bytes of output that one connection may have queued. */
+  readonly connectionOutputBytesMax: number;
+  readonly retained: RetainedLimits;
+}
+
+export interface SharedMemory {
+  readonly router: RouterShared;
+  readonly heartbeats: SharedArrayBuffer;
+  /** This worker's own block of counters; its predecessor's, when there was one. */
+  readonly counters: SharedArrayBuffer;
+  /** See `connection-ledger.ts`. */
+  readonly ledger: SharedArrayBuffer;
+}

@@ -5,16 +5,15 @@ import { type ConfigurationPart, ownFlags } from './schema.ts';
 import type { Problems } from './source.ts';
 
 /** A setting from a flag: of a path, or the address of a protocol's listener. In the order of the command line. */
-export interface FlagSetting {
+interface FlagSetting {
   /** As it was written, with dashes. */
   readonly name: string;
   readonly target: SettingPath | { readonly protocol: string };
   readonly text: string;
 }
 
-export interface Flags {
+interface Flags {
   readonly file: string | undefined;
-  readonly help: boolean;
   readonly settings: readonly FlagSetting[];
 }
 
@@ -35,13 +34,10 @@ export function readFlags(
 ): Flags {
   const settings: FlagSetting[] = [];
   let file: string | undefined;
-  let help = false;
   for (let index = 0; index < argv.length; index++) {
     const [name = '', inline] = splitOnce(argv[index] ?? '');
-    if (name === '--help' || name === '-h') {
-      help = true;
-      continue;
-    }
+    // Whoever calls looks for it first; here it is only no mistake.
+    if (name === '--help' || name === '-h') continue;
     if (!isKnown(name, parts)) {
       noteUnknown(name, parts, problems);
       // The value of a misspelt flag is no second mistake.
@@ -53,7 +49,7 @@ export function readFlags(
     else if (name === '--config') file = text;
     else settings.push(...settingOf(schema, name, text, problems));
   }
-  return { file, help, settings };
+  return { file, settings };
 }
 
 function isKnown(name: string, parts: readonly ConfigurationPart[]): boolean {

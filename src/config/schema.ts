@@ -230,7 +230,6 @@ const supervisionSchema = section(
 
 /** The node's own settings, complete: every default filled in. */
 export type NodeSettings = Static<ReturnType<typeof createNodeSchema>>;
-export type ListenerSettings = NodeSettings['listeners'][number];
 
 /** Flags of `ringmq start` that a protocol's name would hide. */
 export const ownFlags: readonly string[] = ['config', 'data', 'workers', 'http', 'log-level', 'set', 'help'];

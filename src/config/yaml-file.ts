@@ -19,8 +19,7 @@ export async function readYamlFile(file: string, problems: Problems): Promise<Ma
   return text === undefined ? undefined : await parseYaml(text, file, problems);
 }
 
-/** As `readYamlFile`, from a text. */
-export async function parseYaml(text: string, file: string, problems: Problems): Promise<MapNode | undefined> {
+async function parseYaml(text: string, file: string, problems: Problems): Promise<MapNode | undefined> {
   const found = problems.count;
   const yaml = await import('yaml');
   const lines = new yaml.LineCounter();

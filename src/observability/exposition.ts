@@ -5,8 +5,6 @@
 import { assert } from '../std/assert.ts';
 import type { MetricLabels, MetricsLayout } from './metrics.ts';
 
-export const expositionContentType = 'text/plain; version=0.0.4; charset=utf-8';
-
 /** The counters of one thread, as the exposition reads them. */
 export interface MetricsSource {
   /** Value of the label `worker`: the worker's index, or `main`. */
@@ -23,7 +21,7 @@ export interface MetricFamily {
   readonly samples: readonly MetricSample[];
 }
 
-export interface MetricSample {
+interface MetricSample {
   readonly labels?: MetricLabels;
   readonly value: number;
 }

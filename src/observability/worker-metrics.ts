@@ -31,7 +31,7 @@ export const closeReasons = [
 ] as const;
 
 /** Label values of `ringmq_messages_dropped_total`: why an accepted message did not reach a receiver. */
-export const dropReasons = [
+const dropReasons = [
   'output-full', // the connection's output reached its limit and the message may be lost
   'queue-full', // the session's queue reached its limit
   'offline', // the receiver is not connected and the message does not wait for it
@@ -41,8 +41,6 @@ export const dropReasons = [
   'no-subscriber', // nobody subscribed to it
   'retained-full', // the store of retained messages reached its limit
 ] as const;
-
-export type DropReason = (typeof dropReasons)[number];
 
 /** The definitions of one connection worker. Give the listeners in the order of the configuration. */
 export function workerMetricDefinitions(listeners: readonly ListenerLabels[]): MetricDefinition[] {

@@ -45,6 +45,16 @@ export class Doorbell {
   }
 
   /**
+   * Wakes every thread, whatever its flag says. The supervisor calls it after a thread died and was detached from all
+   * rings: the dead one may have published and not rung, have taken a request for space and not rung, or have cleared
+   * a flag in `ring` and not notified, and then nobody else would wake the sleeper. Thread: any.
+   */
+  static rouseAll(buffer: SharedArrayBuffer): void {
+    const words = new Int32Array(buffer);
+    for (let word = 0; word < words.length; word += lineWords) Atomics.notify(words, word);
+  }
+
+  /**
    * Announces that this thread goes to sleep: look at all rings again afterwards, and call `awake` if there was
    * something. False when nobody listens, so that no ring would wake it.
    */

@@ -86,8 +86,7 @@ function cursorWordOf(control: Int32Array, consumerIndex: number): number {
 
 /**
  * The writing side. `claim`, fill `bytes`, `publish`; nothing is visible before `publish`, so a thread that dies in
- * between leaves no trace. A successor over the same buffer goes on after the last published record; since the dead
- * thread may have published without ringing, the successor rings every consumer once.
+ * between leaves no trace. A successor over the same buffer goes on after the last published record.
  *
  * Thread: exactly one at a time.
  */
@@ -330,15 +329,15 @@ export class RingConsumer {
   }
 
   /**
-   * Takes a dead worker out of the ring, so that its cursor gates the producer no longer. Ring the producer's doorbell
-   * afterwards in any case: the dead one may have taken a request for space and died before it rang.
+   * Takes a dead worker out of the ring, so that its cursor gates the producer no longer. `Doorbell.rouseAll` must
+   * follow: the producer may wait for this cursor.
    *
    * Thread: the supervisor, after the worker has ended; or the consumer's own thread, as its last act.
    */
   static detach(ring: SharedArrayBuffer, consumerIndex: number): void {
     const control = controlOf(ring);
     // Release: the reads of this consumer are over before the producer may overwrite. Sequentially consistent: before
-    // the ring that follows, so that the woken producer does not see the flag any more.
+    // the wake-up that follows, so that the woken producer does not see the flag any more.
     Atomics.store(control, cursorWordOf(control, consumerIndex) + activeWordOffset, 0);
   }
 

@@ -175,7 +175,8 @@ export class Router {
     if (topicError(topic) !== undefined) return null;
     const topicBytes = Buffer.from(buffer.subarray(start, start + length));
     const route = new Route(topic, topicBytes);
-    this.routes.insert(topicBytes, route);
+    // A full cache lets all routes go: those that publishers still hold would not hear of new subscriptions.
+    if (this.routes.insert(topicBytes, route)) this.generation++;
     return route;
   }
 

@@ -14,9 +14,9 @@ import { BrokerError } from '../../std/errors.ts';
 import type { Ledger } from '../../workers/runtime/connection-ledger.ts';
 import type { ShardingStrategy } from '../sharding/strategies.ts';
 import { AcceptRate } from './accept-rate.ts';
-import { descriptorOf, firstReservedDescriptor } from './descriptors.ts';
+import { descriptorsForConnections } from './descriptors.ts';
 
-/** A listener as the acceptor needs it. Limits and rates of 0 mean none. */
+/** A listener as the acceptor needs it. A limit of 0 means none of its own. */
 export interface AcceptorListener extends ListenerInfo {
   readonly host: string;
   /** 0 takes a free one. */
@@ -54,7 +54,7 @@ export class Acceptor {
   private readonly options: AcceptorOptions;
   private readonly rate: AcceptRate;
   private readonly servers: net.Server[] = [];
-  private readonly firstReserved = firstReservedDescriptor();
+  private descriptorsMax = Number.POSITIVE_INFINITY;
 
   constructor(options: AcceptorOptions) {
     this.options = options;
@@ -66,6 +66,11 @@ export class Acceptor {
    * `LISTENER_ADDRESS_IN_USE`, `LISTENER_ADDRESS_FORBIDDEN` or `LISTENER_FAILED`; call `close` then too.
    */
   async listen(): Promise<ListenerAddress[]> {
+    this.descriptorsMax = descriptorsForConnections();
+    const { connectionsMax, log } = this.options;
+    if (this.descriptorsMax < connectionsMax) {
+      log.info('file descriptors limit the connections', { connectionsMax, descriptors: this.descriptorsMax });
+    }
     return Promise.all(this.options.listeners.map((listener) => this.open(listener)));
   }
 
@@ -88,18 +93,19 @@ export class Acceptor {
   }
 
   private accept(listener: AcceptorListener, socket: net.Socket): void {
-    const reason = this.reasonToRefuse(listener, socket);
+    const reason = this.reasonToRefuse(listener);
     if (reason !== null) this.refuse(listener, socket, reason);
     else if (!this.moveToWorker(listener, socket)) this.refuse(listener, socket, 'no-worker');
   }
 
-  private reasonToRefuse(listener: AcceptorListener, socket: net.Socket): RefusalReason | null {
+  private reasonToRefuse(listener: AcceptorListener): RefusalReason | null {
     const { ledger, connectionsMax } = this.options;
-    if (connectionsMax > 0 && ledger.total >= connectionsMax) return 'connections-max';
+    const count = ledger.total;
+    if (count >= connectionsMax) return 'connections-max';
+    if (count >= this.descriptorsMax) return 'descriptors';
     if (listener.connectionsMax > 0 && ledger.ofListener(listener.index) >= listener.connectionsMax) {
       return 'listener-connections-max';
     }
-    if (descriptorOf(socket) >= this.firstReserved) return 'descriptors';
     return this.rate.take(performance.now()) ? null : 'accept-rate';
   }
 

@@ -7,6 +7,12 @@ import { Worker } from 'node:worker_threads';
 import type { MainToWorker, WorkerToMain } from '../../workers/messages.ts';
 import { connectionWorkerUrl } from '../../workers/worker-urls.ts';
 
+/**
+ * The hot path allocates next to nothing, and what a connection needs is long-lived: a large young generation only costs
+ * resident memory (12 KiB for each of 9,000 idle connections, against 6 with this).
+ */
+const resourceLimits = { maxYoungGenerationSizeMb: 6 };
+
 export class WorkerThread {
   /** Set by the owner; messages arrive only after the first `post`. */
   onMessage: (message: WorkerToMain) => void = () => {};
@@ -19,7 +25,7 @@ export class WorkerThread {
   private ended = false;
 
   constructor() {
-    this.worker = new Worker(connectionWorkerUrl, { name: 'ringmq connection worker' });
+    this.worker = new Worker(connectionWorkerUrl, { name: 'ringmq connection worker', resourceLimits });
     this.worker.on('message', (message: WorkerToMain) => this.onMessage(message));
     this.worker.on('error', (error) => {
       this.error = error;

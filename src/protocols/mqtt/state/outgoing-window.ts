@@ -12,13 +12,16 @@ import type { StoredMessage } from './stored-message.ts';
 export const Flight = { FREE: 0, AWAITS_PUBACK: 1, AWAITS_PUBREC: 2, AWAITS_PUBCOMP: 3 } as const;
 
 const smallestCapacity = 16;
+/** Shared by all sessions that were never sent QoS 1 or 2. */
+const noStates = new Uint8Array(0);
+const noIds = new Uint16Array(0);
 
 export class OutgoingWindow {
   /** How many may be in flight: the smaller of the client's Receive Maximum and the configured limit. */
   limit: number;
   used = 0;
-  private states = new Uint8Array(0);
-  private ids = new Uint16Array(0);
+  private states = noStates;
+  private ids = noIds;
   private messages: (StoredMessage | null)[] | null = null;
   private lastId = 0;
 

@@ -1,0 +1,237 @@
+/** SUBSCRIBE and UNSUBSCRIBE of every level. See `vector.ts`. */
+import type { SubscribePacket, UnsubscribePacket } from '../../../src/protocols/mqtt/packets/types.ts';
+import type { MalformedVector, ValidVector } from './vector.ts';
+
+const MALFORMED = 0x81;
+const PROTOCOL_ERROR = 0x82;
+const plain = { noLocal: false, retainAsPublished: false, retainHandling: 0 } as const;
+
+export const validSubscribes: readonly ValidVector<SubscribePacket | UnsubscribePacket>[] = [
+  {
+    name: '3.1 SUBSCRIBE',
+    level: 3,
+    hex: '82 0e 000a 0003 "a/b" 01 0003 "c/+" 02',
+    packet: {
+      type: 8,
+      packetId: 10,
+      userProperties: [],
+      subscriptions: [
+        { filter: 'a/b', qos: 1, ...plain },
+        { filter: 'c/+', qos: 2, ...plain },
+      ],
+    },
+  },
+  {
+    name: '3.1 SUBSCRIBE sent again, with DUP and unused option bits',
+    level: 3,
+    hex: '8a 08 000a 0003 "a/b" f9',
+    packet: { type: 8, packetId: 10, userProperties: [], subscriptions: [{ filter: 'a/b', qos: 1, ...plain }] },
+  },
+  {
+    name: '3.1.1 SUBSCRIBE',
+    level: 4,
+    hex: '82 06 ffff 0001 "#" 00',
+    packet: { type: 8, packetId: 65535, userProperties: [], subscriptions: [{ filter: '#', qos: 0, ...plain }] },
+  },
+  {
+    name: '3.1.1 SUBSCRIBE to an empty filter, which the session refuses',
+    level: 4,
+    hex: '82 05 0001 0000 00',
+    packet: { type: 8, packetId: 1, userProperties: [], subscriptions: [{ filter: '', qos: 0, ...plain }] },
+  },
+  {
+    name: '5 SUBSCRIBE without properties',
+    level: 5,
+    hex: '82 07 0001 00 0001 "a" 02',
+    packet: { type: 8, packetId: 1, userProperties: [], subscriptions: [{ filter: 'a', qos: 2, ...plain }] },
+  },
+  {
+    name: '5 SUBSCRIBE with everything',
+    level: 5,
+    hex: '82 32 0001 13 0b ffffff7f 26 0001 "k" 0001 "v" 26 0001 "k" 0001 "v" 0003 "a/#" 2d 000a "$share/g/a" 18 0006 "$SYS/#" 01',
+    packet: {
+      type: 8,
+      packetId: 1,
+      subscriptionIdentifier: 268_435_455,
+      userProperties: [
+        ['k', 'v'],
+        ['k', 'v'],
+      ],
+      subscriptions: [
+        { filter: 'a/#', qos: 1, noLocal: true, retainAsPublished: true, retainHandling: 2 },
+        { filter: '$share/g/a', qos: 0, noLocal: false, retainAsPublished: true, retainHandling: 1 },
+        { filter: '$SYS/#', qos: 1, ...plain },
+      ],
+    },
+  },
+  {
+    name: '3.1 UNSUBSCRIBE sent again, with DUP',
+    level: 3,
+    hex: 'aa 05 0002 0001 "a"',
+    packet: { type: 10, packetId: 2, userProperties: [], filters: ['a'] },
+  },
+  {
+    name: '3.1.1 UNSUBSCRIBE',
+    level: 4,
+    hex: 'a2 0c 0002 0003 "a/b" 0003 "+/c"',
+    packet: { type: 10, packetId: 2, userProperties: [], filters: ['a/b', '+/c'] },
+  },
+  {
+    name: '5 UNSUBSCRIBE',
+    level: 5,
+    hex: 'a2 0f 0002 07 26 0001 "k" 0001 "v" 0003 "a/b"',
+    packet: { type: 10, packetId: 2, userProperties: [['k', 'v']], filters: ['a/b'] },
+  },
+];
+
+export const malformedSubscribes: readonly MalformedVector[] = [
+  {
+    name: 'SUBSCRIBE with flags 0000',
+    level: 4,
+    clause: 'MQTT-3.8.1-1',
+    hex: '80 06 0001 0001 "a" 00',
+    reasonCode: MALFORMED,
+    reason: 'fixed header',
+  },
+  {
+    name: '3.1.1 SUBSCRIBE with DUP',
+    level: 4,
+    clause: 'MQTT-3.8.1-1',
+    hex: '8a 06 0001 0001 "a" 00',
+    reasonCode: MALFORMED,
+    reason: 'fixed header',
+  },
+  {
+    name: 'SUBSCRIBE with packet identifier 0',
+    level: 4,
+    clause: 'MQTT-2.3.1-1 of 3.1.1',
+    hex: '82 06 0000 0001 "a" 00',
+    reasonCode: PROTOCOL_ERROR,
+    reason: 'packet identifier',
+  },
+  {
+    name: 'SUBSCRIBE without a packet identifier',
+    level: 4,
+    hex: '82 00',
+    reasonCode: MALFORMED,
+    reason: 'packet identifier',
+  },
+  {
+    name: '3.1.1 SUBSCRIBE without a filter',
+    level: 4,
+    clause: 'MQTT-3.8.3-3 of 3.1.1',
+    hex: '82 02 0001',
+    reasonCode: PROTOCOL_ERROR,
+    reason: 'without a topic filter',
+  },
+  {
+    name: '5 SUBSCRIBE without a filter',
+    level: 5,
+    clause: 'MQTT-3.8.3-2',
+    hex: '82 03 0001 00',
+    reasonCode: PROTOCOL_ERROR,
+    reason: 'without a topic filter',
+  },
+  {
+    name: 'SUBSCRIBE without options',
+    level: 4,
+    hex: '82 05 0001 0001 "a"',
+    reasonCode: MALFORMED,
+    reason: 'subscription options',
+  },
+  {
+    name: 'SUBSCRIBE with QoS 3',
+    level: 4,
+    clause: 'MQTT-3.8.3-4 of 3.1.1',
+    hex: '82 06 0001 0001 "a" 03',
+    reasonCode: PROTOCOL_ERROR,
+    reason: 'QoS',
+  },
+  {
+    name: '3.1.1 SUBSCRIBE with options of MQTT 5',
+    level: 4,
+    clause: 'MQTT-3.8.3-4 of 3.1.1',
+    hex: '82 06 0001 0001 "a" 04',
+    reasonCode: MALFORMED,
+    reason: 'Reserved subscription options',
+  },
+  {
+    name: '5 SUBSCRIBE with reserved options',
+    level: 5,
+    clause: 'MQTT-3.8.3-5',
+    hex: '82 07 0001 00 0001 "a" 40',
+    reasonCode: MALFORMED,
+    reason: 'Reserved subscription options',
+  },
+  {
+    name: '5 SUBSCRIBE with retain handling 3',
+    level: 5,
+    clause: '3.8.3.1',
+    hex: '82 07 0001 00 0001 "a" 30',
+    reasonCode: PROTOCOL_ERROR,
+    reason: 'retain handling',
+  },
+  {
+    name: '5 SUBSCRIBE with No Local on a shared subscription',
+    level: 5,
+    clause: 'MQTT-3.8.3-4',
+    hex: '82 10 0001 00 000a "$share/g/a" 04',
+    reasonCode: PROTOCOL_ERROR,
+    reason: 'No Local',
+  },
+  {
+    name: '5 SUBSCRIBE with subscription identifier 0',
+    level: 5,
+    clause: '3.8.2.1.2',
+    hex: '82 09 0001 02 0b 00 0001 "a" 00',
+    reasonCode: PROTOCOL_ERROR,
+    reason: 'properties',
+  },
+  {
+    name: '5 SUBSCRIBE with two subscription identifiers',
+    level: 5,
+    clause: '3.8.2.1.2',
+    hex: '82 0b 0001 04 0b 01 0b 02 0001 "a" 00',
+    reasonCode: PROTOCOL_ERROR,
+    reason: 'properties',
+  },
+  {
+    name: '5 SUBSCRIBE with a reason string',
+    level: 5,
+    clause: '2.2.2.2',
+    hex: '82 0b 0001 04 1f 0001 "x" 0001 "a" 00',
+    reasonCode: MALFORMED,
+    reason: 'properties',
+  },
+  {
+    name: 'SUBSCRIBE to a filter with U+0000',
+    level: 4,
+    clause: 'MQTT-1.5.3-2 of 3.1.1',
+    hex: '82 06 0001 0001 00 00',
+    reasonCode: MALFORMED,
+    reason: 'topic filter',
+  },
+  {
+    name: 'UNSUBSCRIBE without a filter',
+    level: 4,
+    clause: 'MQTT-3.10.3-2',
+    hex: 'a2 02 0001',
+    reasonCode: PROTOCOL_ERROR,
+    reason: 'without a topic filter',
+  },
+  {
+    name: 'UNSUBSCRIBE with a filter that is cut short',
+    level: 5,
+    hex: 'a2 08 0001 00 0005 "abc"',
+    reasonCode: MALFORMED,
+    reason: 'topic filter',
+  },
+  {
+    name: 'UNSUBSCRIBE with flags 0000',
+    level: 5,
+    clause: 'MQTT-3.10.1-1',
+    hex: 'a0 06 0001 00 0001 "a"',
+    reasonCode: MALFORMED,
+    reason: 'fixed header',
+  },
+];

@@ -8,7 +8,7 @@ import type { Static, TObject } from 'typebox';
 import { assert } from '../std/assert.ts';
 import { defaultHost, formatAddress } from './address.ts';
 import type { SettingSchema } from './json-schema.ts';
-import { choice, either, integer, list, literal, section, text } from './schema-builders.ts';
+import { choice, either, integer, list, literal, section, text } from '../core/settings/schema-builders.ts';
 
 /** What the configuration needs to know of a registered protocol. */
 export interface ConfigurationPart {

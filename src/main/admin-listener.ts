@@ -3,8 +3,9 @@
  *
  * Imported lazily by the broker, so that its modules load while the workers start.
  */
-import { adminRoutes } from '../admin/api/routes.ts';
+
 import type { Health } from '../admin/api/health.ts';
+import { adminRoutes } from '../admin/api/routes.ts';
 import { chooseHttpAdapter } from '../net/http/choose.ts';
 import type { HttpListener, HttpRequest, HttpResponse, HttpRoute } from '../net/http/port.ts';
 import { type MetricFamily, type MetricsSource, renderExposition } from '../observability/exposition.ts';
@@ -69,5 +70,9 @@ async function compress(request: HttpRequest, response: HttpResponse, tasks: Tas
   if (typeof body !== 'string' || body.length < COMPRESSED_BYTES_MIN) return response;
   if (!/\bgzip\b/.test(request.headers.get('accept-encoding') ?? '')) return response;
   const compressed = await tasks.run('gzip', body);
-  return { ...response, headers: { ...headers, 'content-encoding': 'gzip', vary: 'accept-encoding' }, body: compressed };
+  return {
+    ...response,
+    headers: { ...headers, 'content-encoding': 'gzip', vary: 'accept-encoding' },
+    body: compressed,
+  };
 }

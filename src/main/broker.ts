@@ -2,10 +2,11 @@
  * One RingMQ node, assembled: shared memory, supervisor, acceptor, hubs and the HTTP port. Main thread. The program
  * (`main.ts`) and the library (`index.ts`) both start it; neither signals nor `process.exit` are its business.
  */
+
+import type { Health } from '../admin/api/health.ts';
 import { createRouterShared, type RouterShared, removeWorker } from '../core/broker/router-shared.ts';
 import type { ListenerInfo } from '../core/ports/connection.ts';
 import type { Protocol } from '../core/ports/protocol.ts';
-import type { Health } from '../admin/api/health.ts';
 import type { HttpListener } from '../net/http/port.ts';
 import { startEventLoopMetrics } from '../observability/event-loop-metrics.ts';
 import type { MetricsSource } from '../observability/exposition.ts';

@@ -20,7 +20,10 @@ export class MainCounters {
     this.refusedSlots = labels.map(
       (label) =>
         new Map(
-          refusalReasons.map((reason) => [reason, metrics.slot('ringmq_connections_refused_total', { ...label, reason })]),
+          refusalReasons.map((reason) => [
+            reason,
+            metrics.slot('ringmq_connections_refused_total', { ...label, reason }),
+          ]),
         ),
     );
     this.restartSlots = new Map(

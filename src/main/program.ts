@@ -51,7 +51,7 @@ function announce(node: BrokerNode): void {
   const addresses = node.addresses.map(({ name, host, port }) => `${name}=${formatAddress({ host, port })}`);
   if (node.httpAddress !== null) addresses.push(`http=${formatAddress(node.httpAddress)}`);
   // A reader that has gone is no reason to stop serving.
-  process.stdout.on('error', () => {});
+  process.stdout.on('error', () => undefined);
   process.stdout.write(`ringmq ready ${addresses.join(' ')}\n`);
 }
 

@@ -75,6 +75,8 @@ function ringDefinitions(): MetricDefinition[] {
     gauge('ringmq_ring_fill_bytes', 'Bytes of the outgoing ring that the slowest worker has not read.'),
     gauge('ringmq_ring_capacity_bytes', 'Size of the outgoing ring.'),
     counter('ringmq_ring_full_total', 'Times that a full ring stopped the reading of publishers.'),
+    gauge('ringmq_retained_messages', "Retained messages in this worker's replica."),
+    gauge('ringmq_retained_bytes', "Bytes of the retained messages in this worker's replica."),
   ];
 }
 

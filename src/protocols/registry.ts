@@ -5,6 +5,7 @@
 import type { Protocol } from '../core/ports/protocol.ts';
 import { mqtt } from './mqtt/index.ts';
 
+// biome-ignore format: one protocol per line, so that adding one adds a line.
 export const protocols: readonly Protocol[] = [
   mqtt,
 ];

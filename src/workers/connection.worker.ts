@@ -5,8 +5,8 @@
  * Its modules are loaded before `start` arrives, so a thread can be started while the configuration is still being read.
  */
 import { parentPort } from 'node:worker_threads';
-import { protocols } from '../protocols/registry.ts';
 import { createLogger } from '../observability/log.ts';
+import { protocols } from '../protocols/registry.ts';
 import { assert } from '../std/assert.ts';
 import type { MainToWorker, WorkerToMain } from './messages.ts';
 import { protocolsInUse } from './runtime/worker-metrics-layout.ts';
@@ -23,6 +23,12 @@ function start(options: WorkerStart): WorkerRuntime {
   const log = createLogger({ ...options.log, bindings: { worker: options.workerIndex } });
   return new WorkerRuntime({ start: options, protocols: protocolsInUse(protocols, options.listeners), log, post });
 }
+
+// A socket that cannot be taken over (out of descriptors) or a defect: the count of connections is wrong from here on,
+// so the thread ends and its successor begins with none.
+port.on('messageerror', (error) => {
+  throw error;
+});
 
 port.on('message', (message: MainToWorker) => {
   if (message.type === 'start') {

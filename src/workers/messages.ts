@@ -97,7 +97,13 @@ export interface BroadcastDone {
 // --- session directory; the order of a hand-over is told in main/directory/session-directory-hub.ts ---
 
 export type DirectoryToMain =
-  | { readonly type: 'claim'; readonly request: number; readonly scope: string; readonly name: string; readonly discard: boolean }
+  | {
+      readonly type: 'claim';
+      readonly request: number;
+      readonly scope: string;
+      readonly name: string;
+      readonly discard: boolean;
+    }
   | { readonly type: 'release'; readonly scope: string; readonly name: string }
   | { readonly type: 'yielded'; readonly transfer: number; readonly state: unknown }
   | { readonly type: 'discarded'; readonly transfer: number }

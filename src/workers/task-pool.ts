@@ -20,7 +20,10 @@ export class TaskPool {
   private pool: Promise<Piscina> | null = null;
 
   /** Runs a task on another thread. Rejects with what it throws, or when too many wait. */
-  async run<T extends TaskName>(name: T, input: Parameters<(typeof tasks)[T]>[0]): Promise<ReturnType<(typeof tasks)[T]>> {
+  async run<T extends TaskName>(
+    name: T,
+    input: Parameters<(typeof tasks)[T]>[0],
+  ): Promise<ReturnType<(typeof tasks)[T]>> {
     this.pool ??= createPool();
     const pool = await this.pool;
     return pool.run(input, { name });

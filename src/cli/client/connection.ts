@@ -1,5 +1,5 @@
 /** One MQTT.js client from connecting to its orderly end. Main thread; used by `pub` and `sub`. */
-import type { ErrorWithReasonCode, IConnackPacket, MqttClient } from 'mqtt';
+import type { ErrorWithReasonCode, IConnackPacket, IPublishPacket, MqttClient } from 'mqtt';
 import { CliError, EXIT_FAILED } from '../exit-codes.ts';
 import type { CliIo } from '../io.ts';
 import type { ClientSettings } from './options.ts';
@@ -15,39 +15,42 @@ const refusals = new Map<number, string>([
 
 /**
  * Connects; throws `CliError` with the CONNACK's code as exit status when the broker refuses (as mosquitto's tools do),
- * and with 2 when it cannot be reached. Standard output is not touched.
+ * and with 2 when it cannot be reached. `onMessage` gets every message, the first ones before this resolves.
  */
 export async function connectClient(
   settings: ClientSettings,
   io: CliIo,
+  onMessage?: (packet: IPublishPacket) => void,
 ): Promise<{ client: MqttClient; connack: IConnackPacket }> {
   // Loaded here: MQTT.js takes longer to load than everything else of a command, and `--help` needs none of it.
   const { default: mqtt } = await import('mqtt');
   const client = mqtt.connect(settings.mqtt);
   if (settings.isDebug) traceClient(client, io);
+  // Before the connection stands: messages of a kept session come right behind CONNACK.
+  if (onMessage !== undefined) client.on('message', (_topic, _payload, packet) => onMessage(packet));
   return new Promise((resolve, reject) => {
+    // Only these listeners are removed again: MQTT.js has listeners of its own on the same events.
+    const onError = (error: Error): void => fail(toCliError(error, settings.address));
+    const onClose = (): void => fail(new CliError(`Cannot connect to "${settings.address}": closed by the broker`));
+    const onConnect = (connack: IConnackPacket): void => {
+      client.off('error', onError).off('close', onClose);
+      resolve({ client, connack });
+    };
     const fail = (error: CliError): void => {
-      client.removeAllListeners('error');
+      client.off('connect', onConnect).off('error', onError).off('close', onClose);
       client.on('error', () => undefined); // What follows the first error is its echo.
       client.end(true);
       reject(error);
     };
-    client.once('connect', (connack) => {
-      client.removeAllListeners('error');
-      client.removeAllListeners('close');
-      resolve({ client, connack });
-    });
-    client.on('error', (error) => fail(toCliError(error, settings.address)));
-    client.once('close', () =>
-      fail(new CliError(`Cannot connect to "${settings.address}": connection closed by the broker`)),
-    );
+    client.on('connect', onConnect).on('error', onError).on('close', onClose);
   });
 }
 
 /** Sends what is left and DISCONNECT, then closes. */
 export async function endClient(client: MqttClient, settings: ClientSettings): Promise<void> {
   const { disconnect } = settings.properties;
-  if (!client.connected) await client.endAsync(true);
+  // Without a connection there is nothing to wait for, and MQTT.js would wait for its close event for ever.
+  if (!client.connected) client.end(true);
   else if (disconnect === undefined) await client.endAsync(false);
   else await client.endAsync(false, { reasonCode: 0, properties: disconnect });
 }

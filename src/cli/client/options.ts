@@ -147,8 +147,8 @@ function readUrl(text: string, usesTls: boolean): { mqtt: IClientOptions; topic:
   const mqtt: IClientOptions = { protocol: isTls ? 'mqtts' : 'mqtt', host, port };
   if (url.username !== '') mqtt.username = decodeURIComponent(url.username);
   if (url.password !== '') mqtt.password = decodeURIComponent(url.password);
-  // `#` starts a fragment in a URL, yet it is what people write for "everything below".
-  const topic = decodeURIComponent(url.pathname.slice(1)) + decodeURIComponent(url.hash);
+  // Taken from the text: to a URL `#` and `?` mean something else, and a lone `#` at the end is dropped.
+  const topic = /^[^/]*\/\/[^/]*\/(.*)$/s.exec(text)?.[1] ?? '';
   return { mqtt, topic: topic === '' ? undefined : topic, address: `${host}:${port}` };
 }
 

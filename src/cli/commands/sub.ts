@@ -142,12 +142,11 @@ class Listener {
   }
 
   private async start(): Promise<void> {
-    const { client } = await connectClient(this.settings, this.io);
+    const { client } = await connectClient(this.settings, this.io, (packet) => this.onMessage(packet));
     this.client = client;
     if (this.isFinished) return endClient(client, this.settings);
     // Connected once: from here on a lost connection is made again, as mosquitto_sub does.
     client.options.reconnectPeriod = 1000;
-    client.on('message', (_topic, _payload, packet) => this.onMessage(packet));
     client.on('error', (error) => this.done.reject(toCliError(error, this.settings.address)));
     client.on('offline', () => this.warn('connection lost, connecting again'));
     await this.subscribe(client);

@@ -34,7 +34,6 @@ export class RetainedReplica {
   private readonly store: RetainedStore<RetainedValue>;
   private readonly stamps: Int32Array;
   private readonly forgotten = new Map<string, { stamp: number; atMs: number }>();
-  refused = 0;
 
   constructor(store: RetainedStore<RetainedValue>, stamp: SharedArrayBuffer) {
     this.store = store;
@@ -46,10 +45,11 @@ export class RetainedReplica {
     return Atomics.add(this.stamps, 0, 1) + 1;
   }
 
-  keep(topic: string, value: RetainedValue): void {
-    if (this.isOlder(topic, value.stamp)) return;
+  /** False when a limit refuses the value. */
+  keep(topic: string, value: RetainedValue): boolean {
+    if (this.isOlder(topic, value.stamp)) return true;
     this.forgotten.delete(topic);
-    if (!this.store.set(topic, value, value.frame.length + topic.length + overheadBytes)) this.refused++;
+    return this.store.set(topic, value, value.frame.length + topic.length + overheadBytes);
   }
 
   forget(topic: string, stamp: number): void {

@@ -13,13 +13,19 @@ import { Doorbell } from '../../shm/doorbell.ts';
 import { RingConsumer, RingProducer } from '../../shm/fan-out-ring.ts';
 import { assert } from '../../std/assert.ts';
 import { isWellFormedUtf8 } from '../../std/utf8.ts';
+import type { ControlPlane } from '../ports/control-plane.ts';
 import { RetainedStore } from '../retained/retained-store.ts';
 import { InterestTable } from '../routing/interest-table.ts';
 import { RouteCache } from '../routing/route-cache.ts';
 import { SubscriptionIndex } from '../routing/subscription-index.ts';
 import { topicError } from '../routing/topic.ts';
-import type { ControlPlane } from '../ports/control-plane.ts';
-import { fillRun, type RetainedLimits, RetainedReplica, type RetainedValue, retainedValueOf } from './retained-replica.ts';
+import {
+  fillRun,
+  type RetainedLimits,
+  RetainedReplica,
+  type RetainedValue,
+  retainedValueOf,
+} from './retained-replica.ts';
 import { Route, type Subscriber, type Subscription, type Target } from './route.ts';
 import type { RouterShared } from './router-shared.ts';
 import { Run } from './run.ts';
@@ -82,6 +88,9 @@ export class Router {
   private stopped = false;
   private readonly ringFullSlot: number;
   private readonly ringFillSlot: number;
+  private readonly retainedSlot: number;
+  private readonly retainedBytesSlot: number;
+  private readonly retainedFullSlot: number;
   private readonly metrics: ThreadMetrics;
 
   constructor(options: RouterOptions) {
@@ -91,14 +100,21 @@ export class Router {
     this.metrics = options.metrics;
     this.ringFullSlot = options.metrics.slot('ringmq_ring_full_total');
     this.ringFillSlot = options.metrics.slot('ringmq_ring_fill_bytes');
+    this.retainedSlot = options.metrics.slot('ringmq_retained_messages');
+    this.retainedBytesSlot = options.metrics.slot('ringmq_retained_bytes');
+    this.retainedFullSlot = options.metrics.slot('ringmq_messages_dropped_total', { reason: 'retained-full' });
     this.log = options.log;
     this.interest = new InterestTable(shared.interest, workerIndex);
     this.retained = new RetainedReplica(new RetainedStore<RetainedValue>(options.retained), shared.retainStamp);
     this.doorbell = new Doorbell(shared.doorbells, workerIndex);
     this.producer = new RingProducer(shared.rings[workerIndex] as SharedArrayBuffer);
     this.producerWords = wordsOf(this.producer.bytes);
-    this.consumers = shared.rings.map((ring, index) => (index === workerIndex ? null : new RingConsumer(ring, workerIndex)));
-    this.consumerWords = this.consumers.map((consumer) => wordsOf(consumer === null ? this.producer.bytes : consumer.bytes));
+    this.consumers = shared.rings.map((ring, index) =>
+      index === workerIndex ? null : new RingConsumer(ring, workerIndex),
+    );
+    this.consumerWords = this.consumers.map((consumer) =>
+      wordsOf(consumer === null ? this.producer.bytes : consumer.bytes),
+    );
     this.groups = new SharedGroups(workerIndex, options.control, {
       hasRoom: (bytes) => this.hasRoom(bytes),
       sendToMember: (worker, member, run) => this.sendToMember(worker, member, run),
@@ -216,7 +232,8 @@ export class Router {
     }
     if (route.stale || route.generation !== this.generation) this.rebuild(route);
     run.epoch = epoch;
-    run.route = route;
+    run.topic = route.topic;
+    run.topicBytes = route.topicBytes;
     run.sequence = ++this.runSequence;
     const { groups } = route;
     if (groups !== null && !roomForAll(groups, run)) return this.noRoom();
@@ -300,10 +317,9 @@ export class Router {
   }
 
   private sendToMember(worker: number, member: number, run: Run): boolean {
-    const route = run.route as Route;
     const low = worker < 32 ? 1 << worker : 0;
     const high = worker < 32 ? 0 : 1 << (worker - 32);
-    return this.send(memberRecord, low, high, route.topicBytes, run, member);
+    return this.send(memberRecord, low, high, run.topicBytes, run, member);
   }
 
   private ringWorkers(maskLow: number, maskHigh: number): void {
@@ -326,9 +342,15 @@ export class Router {
       const kind = forget ? forgetRecord : retainRecord;
       if (!this.send(kind, everyone.low, everyone.high, route.topicBytes, run, stamp)) return this.noRoom();
     }
-    if (forget) this.retained.forget(route.topic, stamp);
-    else this.retained.keep(route.topic, retainedValueOf(run, stamp));
+    this.applyRetained(route.topic, run, forget, stamp);
     return true;
+  }
+
+  private applyRetained(topic: string, run: Run, forget: boolean, stamp: number): void {
+    if (forget) this.retained.forget(topic, stamp);
+    else if (!this.retained.keep(topic, retainedValueOf(run, stamp))) this.metrics.increment(this.retainedFullSlot);
+    this.metrics.set(this.retainedSlot, this.retained.count);
+    this.metrics.set(this.retainedBytesSlot, this.retained.bytes);
   }
 
   /** As `retain`, for a publication whose publisher cannot be held back: it waits here for room when there is none. */
@@ -376,14 +398,6 @@ export class Router {
     sendFrom(0);
   }
 
-  get retainedCount(): number {
-    return this.retained.count;
-  }
-
-  get retainedBytes(): number {
-    return this.retained.bytes;
-  }
-
   // ---- what other workers publish
 
   private onDoorbell(): void {
@@ -428,7 +442,8 @@ export class Router {
     let emptied = true;
     for (let index = 0; index < this.consumers.length; index++) {
       const consumer = this.consumers[index];
-      if (consumer !== null && consumer !== undefined && !this.drain(index, consumer, drainBudgetBytes)) emptied = false;
+      if (consumer !== null && consumer !== undefined && !this.drain(index, consumer, drainBudgetBytes))
+        emptied = false;
     }
     this.metrics.set(this.ringFillSlot, this.producer.fillBytes());
     return emptied;
@@ -475,11 +490,12 @@ export class Router {
     assert(run.start <= run.end, 'a ring record holds its topic');
     const route = this.routeOf(bytes, topicStart, topicLength);
     assert(route !== null, 'a topic in a ring was checked by its publisher');
-    run.route = route;
+    run.topic = route.topic;
+    run.topicBytes = route.topicBytes;
     const word = words[at + 7] as number;
     if (kind === publishRecord) this.deliverIncoming(route, run);
-    else if (kind === retainRecord) this.retained.keep(route.topic, retainedValueOf(run, word));
-    else if (kind === forgetRecord) this.retained.forget(route.topic, word);
+    else if (kind === retainRecord || kind === forgetRecord)
+      this.applyRetained(route.topic, run, kind === forgetRecord, word);
     else if (kind === memberRecord) this.groups.deliverToMember(word, run);
     else assert(false, `ring records of kind ${kind} exist`);
   }

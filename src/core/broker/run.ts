@@ -6,12 +6,12 @@
  * `details` words, across worker threads too. One `Run` object per worker is used again and again: nothing of it is kept
  * after `deliver` returns. Thread: the worker that routes it.
  */
-import type { Route } from './route.ts';
+const noBytes = Buffer.alloc(0);
 
 export class Run {
   /** Encoding of the frames, a number that belongs to one protocol. */
   layout = 0;
-  buffer: Buffer = Buffer.alloc(0);
+  buffer: Buffer = noBytes;
   start = 0;
   end = 0;
   /** Publications in it, 1 or more. */
@@ -24,7 +24,9 @@ export class Run {
   publisher: object | null = null;
   /** Routing epoch at which the workers that get it were computed; see `Router.epoch`. */
   epoch = 0;
-  route: Route | null = null;
+  topic = '';
+  /** The topic as its publisher encoded it; not to be changed. */
+  topicBytes: Buffer = noBytes;
   /** Counts runs, so that a protocol can tell whether what it derived from the previous run still holds. */
   sequence = 0;
 }

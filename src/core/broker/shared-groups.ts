@@ -62,9 +62,8 @@ class Group implements SharedGroupTarget {
 
   hasRoomFor(run: Run): boolean {
     if (!this.members.some((member) => member.local === null)) return true;
-    const topicBytes = run.route?.topicBytes.length ?? 0;
     // The worst case: each publication in a record of its own, with its head and padding.
-    return this.owner.router.hasRoom(run.end - run.start + run.count * (topicBytes + 128));
+    return this.owner.router.hasRoom(run.end - run.start + run.count * (run.topicBytes.length + 128));
   }
 
   share(run: Run): void {
@@ -155,7 +154,7 @@ export class SharedGroups {
     const entry = this.locals.get(id);
     // It left while the publication was on its way: the next one of the group takes it.
     if (entry !== undefined) entry.member.local?.deliver(run);
-    else for (const group of this.match(run.route?.topic ?? '') ?? []) group.share(run);
+    else for (const group of this.match(run.topic) ?? []) group.share(run);
   }
 
   get groupCount(): number {

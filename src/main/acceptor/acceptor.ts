@@ -126,7 +126,7 @@ export class Acceptor {
 
   private refuse(listener: AcceptorListener, socket: net.Socket, reason: RefusalReason): void {
     // The peer may have reset the connection already; there is nobody to tell.
-    socket.on('error', () => {});
+    socket.on('error', () => undefined);
     // A reset leaves nothing behind in the kernel, where an orderly end would wait for the peer.
     socket.resetAndDestroy();
     this.countRefusal(listener, reason);
@@ -170,7 +170,6 @@ function listenError(listener: AcceptorListener, error: NodeJS.ErrnoException): 
       return new BrokerError('LISTENER_FAILED', `${where}: ${error.message}`, { cause: error });
   }
 }
-
 
 function closeServer(server: net.Server): Promise<void> {
   return new Promise((resolve) => {

@@ -113,7 +113,7 @@ export class Supervisor implements WorkerPost {
   /** Moves a socket to a worker; false when it cannot take it, the socket is then still the caller's. */
   handOver(worker: number, listener: number, socket: Socket): boolean {
     const seat = this.seats[worker];
-    return seat.ready && seat.thread !== null && seat.thread.handOver(listener, socket);
+    return seat.ready && seat.thread?.handOver(listener, socket) === true;
   }
 
   /** Lets all workers say goodbye. Resolves with the number of connections that had to be cut at the limit. */

@@ -15,7 +15,7 @@ const resourceLimits = { maxYoungGenerationSizeMb: 6 };
 
 export class WorkerThread {
   /** Set by the owner; messages arrive only after the first `post`. */
-  onMessage: (message: WorkerToMain) => void = () => {};
+  onMessage: (message: WorkerToMain) => void = () => undefined;
   /** Called once, after the last message. `error` is what was thrown, undefined after a plain exit. */
   private exitListener: ((error: unknown) => void) | null = null;
   private readonly worker: Worker;
@@ -29,6 +29,11 @@ export class WorkerThread {
     this.worker.on('message', (message: WorkerToMain) => this.onMessage(message));
     this.worker.on('error', (error) => {
       this.error = error;
+    });
+    this.worker.on('messageerror', (error) => {
+      // Every message is plain data, so one that cannot be read is a defect, and what it should have done is not done.
+      this.error = error;
+      void this.worker.terminate();
     });
     this.exited = new Promise((resolve) => {
       this.worker.once('exit', () => {

@@ -170,8 +170,12 @@ export abstract class BufferedConnection implements Connection, TurnMember {
     const start = this.spanStart;
     const end = this.spanEnd;
     this.closeSpan();
-    if (this.writing !== null) (this.queue ??= []).push({ buffer, start, end });
-    else this.send(buffer, start, end, chunkSpan);
+    if (this.writing === null) {
+      this.send(buffer, start, end, chunkSpan);
+      return;
+    }
+    this.queue ??= [];
+    this.queue.push({ buffer, start, end });
   }
 
   private closeSpan(): void {

@@ -3,7 +3,14 @@
  * Thread: the connection's worker, for its whole life.
  */
 import type { ListenerInfo } from '../../core/ports/connection.ts';
-import { BufferedConnection, type ConnectionHost, type WriteResult, writeDone, writeFailed, writePending } from './buffered-connection.ts';
+import {
+  BufferedConnection,
+  type ConnectionHost,
+  type WriteResult,
+  writeDone,
+  writeFailed,
+  writePending,
+} from './buffered-connection.ts';
 import type { StreamInternals, TcpHandle, WriteRequest } from './stream-internals.ts';
 
 const endOfFile = -4095; // UV_EOF
@@ -53,7 +60,10 @@ export class HandleConnection extends BufferedConnection {
 
   protected writeBytes(buffer: Buffer, start: number, end: number): WriteResult {
     const { internals } = this;
-    const bytes = start === 0 && end === buffer.length ? buffer : new Uint8Array(buffer.buffer, buffer.byteOffset + start, end - start);
+    const bytes =
+      start === 0 && end === buffer.length
+        ? buffer
+        : new Uint8Array(buffer.buffer, buffer.byteOffset + start, end - start);
     const request = spareRequest ?? internals.createWriteRequest();
     spareRequest = request;
     if (this.handle.writeBuffer(request, bytes) < 0) return writeFailed;

@@ -4,7 +4,13 @@
  */
 import type { Duplex } from 'node:stream';
 import type { ListenerInfo } from '../../core/ports/connection.ts';
-import { BufferedConnection, type ConnectionHost, type WriteResult, writeDone, writePending } from './buffered-connection.ts';
+import {
+  BufferedConnection,
+  type ConnectionHost,
+  type WriteResult,
+  writeDone,
+  writePending,
+} from './buffered-connection.ts';
 
 const lingerMs = 2_000;
 
@@ -12,7 +18,13 @@ export class StreamConnection extends BufferedConnection {
   private readonly stream: Duplex;
   private lingerTimer: NodeJS.Timeout | null = null;
 
-  constructor(id: number, listener: ListenerInfo, host: ConnectionHost, stream: Duplex, peer: { address: string; port: number }) {
+  constructor(
+    id: number,
+    listener: ListenerInfo,
+    host: ConnectionHost,
+    stream: Duplex,
+    peer: { address: string; port: number },
+  ) {
     super(id, listener, host);
     this.stream = stream;
     this.remoteAddress = peer.address;

@@ -20,7 +20,11 @@ class MqttWorker implements ProtocolWorker {
     const settings = context.settings as MqttSettings;
     const metrics = new MqttMetrics(context.metrics);
     const { queuedMessagesMax, queuedBytesMax } = settings;
-    const delivery = new Delivery(metrics, { outputBytesMax: context.connectionOutputBytesMax, queuedMessagesMax, queuedBytesMax });
+    const delivery = new Delivery(metrics, {
+      outputBytesMax: context.connectionOutputBytesMax,
+      queuedMessagesMax,
+      queuedBytesMax,
+    });
     const registry = new SessionRegistry({ router, directory, timers, delivery, metrics, settings, log });
     router.groups.registerSplitter(4, splitRun);
     router.groups.registerSplitter(5, splitRun);

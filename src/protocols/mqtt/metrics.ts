@@ -2,32 +2,46 @@
 import type { MetricDefinition, ThreadMetrics } from '../../observability/metrics.ts';
 
 const packetNames = [
-  'connect', 'connack', 'publish', 'puback', 'pubrec', 'pubrel', 'pubcomp', 'subscribe', 'suback', 'unsubscribe', 'unsuback',
-  'pingreq', 'pingresp', 'disconnect', 'auth',
+  'connect',
+  'connack',
+  'publish',
+  'puback',
+  'pubrec',
+  'pubrel',
+  'pubcomp',
+  'subscribe',
+  'suback',
+  'unsubscribe',
+  'unsuback',
+  'pingreq',
+  'pingresp',
+  'disconnect',
+  'auth',
 ] as const;
-const dropReasons = ['output-full', 'queue-full', 'offline', 'expired', 'too-large', 'not-allowed', 'no-subscriber'] as const;
+/** Of the reasons that the broker counts (`worker-metrics.ts`), those that this protocol has. */
+const dropReasons = ['output-full', 'queue-full', 'offline', 'expired', 'too-large', 'not-allowed'] as const;
 export type DropReason = (typeof dropReasons)[number];
 
 const packets = 'ringmq_mqtt_packets_total';
-const dropped = 'ringmq_mqtt_messages_dropped_total';
+const dropped = 'ringmq_messages_dropped_total';
 const sessions = 'ringmq_mqtt_sessions';
 const subscriptions = 'ringmq_mqtt_subscriptions';
-const retained = 'ringmq_mqtt_retained_messages';
 const refused = 'ringmq_mqtt_connects_refused_total';
 const takenOver = 'ringmq_mqtt_sessions_taken_over_total';
 
 export const mqttMetrics: readonly MetricDefinition[] = [
   ...(['received', 'sent'] as const).flatMap((direction) =>
     packetNames.map(
-      (type): MetricDefinition => ({ name: packets, help: 'MQTT packets by type and direction.', kind: 'counter', labels: { type, direction } }),
+      (type): MetricDefinition => ({
+        name: packets,
+        help: 'MQTT packets by type and direction.',
+        kind: 'counter',
+        labels: { type, direction },
+      }),
     ),
-  ),
-  ...dropReasons.map(
-    (reason): MetricDefinition => ({ name: dropped, help: 'Messages that did not reach a subscriber, by reason.', kind: 'counter', labels: { reason } }),
   ),
   { name: sessions, help: 'Sessions, connected or not.', kind: 'gauge' },
   { name: subscriptions, help: 'Subscriptions of all sessions.', kind: 'gauge' },
-  { name: retained, help: 'Retained messages in this worker’s replica.', kind: 'gauge' },
   { name: refused, help: 'CONNECT packets answered with an error.', kind: 'counter' },
   { name: takenOver, help: 'Connections ended because their client id connected again.', kind: 'counter' },
 ];
@@ -39,20 +53,21 @@ export class MqttMetrics {
   readonly sent: readonly number[];
   readonly sessions: number;
   readonly subscriptions: number;
-  readonly retained: number;
   readonly refused: number;
   readonly takenOver: number;
   private readonly drops: ReadonlyMap<DropReason, number>;
 
   constructor(block: ThreadMetrics) {
     this.block = block;
-    const slots = (direction: string): number[] => [-1, ...packetNames.map((type) => block.slot(packets, { type, direction }))];
+    const slots = (direction: string): number[] => [
+      -1,
+      ...packetNames.map((type) => block.slot(packets, { type, direction })),
+    ];
     this.received = slots('received');
     this.sent = slots('sent');
     this.drops = new Map(dropReasons.map((reason) => [reason, block.slot(dropped, { reason })]));
     this.sessions = block.slot(sessions);
     this.subscriptions = block.slot(subscriptions);
-    this.retained = block.slot(retained);
     this.refused = block.slot(refused);
     this.takenOver = block.slot(takenOver);
   }

@@ -7,7 +7,10 @@ import { MetricsLayout } from '../../observability/metrics.ts';
 import { type ListenerLabels, workerMetricDefinitions } from '../../observability/worker-metrics.ts';
 
 /** `protocols` are those in use, in the order of the registry; `listeners` in the order of the configuration. */
-export function workerMetricsLayout(listeners: readonly ListenerLabels[], protocols: readonly Protocol[]): MetricsLayout {
+export function workerMetricsLayout(
+  listeners: readonly ListenerLabels[],
+  protocols: readonly Protocol[],
+): MetricsLayout {
   return new MetricsLayout([workerMetricDefinitions(listeners), ...protocols.map((protocol) => protocol.metrics)]);
 }
 

@@ -15,7 +15,7 @@ import {
   optional,
   section,
   text,
-} from '../../../src/config/schema-builders.ts';
+} from '../../../src/core/settings/schema-builders.ts';
 import { nodeOf, Problems } from '../../../src/config/source.ts';
 import { carrier, parts } from './invented-protocol.ts';
 
@@ -64,9 +64,9 @@ describe('checkNode()', () => {
         if (verdict) accepted++;
         expect(accepts(one, given)).toBe(verdict);
       }),
-      { numRuns: 3000 },
+      { numRuns: 1000 },
     );
-    expect(accepted).toBeGreaterThan(100);
+    expect(accepted).toBeGreaterThan(50);
   });
 
   it('takes whole numbers only as far as they are exact', () => {

@@ -10,7 +10,7 @@ import {
   optional,
   section,
   text,
-} from '../../../src/config/schema-builders.ts';
+} from '../../../src/core/settings/schema-builders.ts';
 
 export const carrier: ConfigurationPart = {
   name: 'carrier',

@@ -122,7 +122,14 @@ export class Delivery {
     return position;
   }
 
-  private storeFrom(run: Run, from: number, session: Session, qos: 1 | 2, retain: number, identifiers: Uint8Array | null): void {
+  private storeFrom(
+    run: Run,
+    from: number,
+    session: Session,
+    qos: 1 | 2,
+    retain: number,
+    identifiers: Uint8Array | null,
+  ): void {
     for (let position = from; position < run.end; ) {
       const next = position + frameLength(run.buffer, position, run.end);
       this.enqueue(session, this.storedOf(run, position, next, qos, retain, identifiers));
@@ -147,7 +154,17 @@ export class Delivery {
     const bytes = this.encoder.keep(run);
     const start = position - run.start;
     const layout = run.layout === 5 ? 5 : 4;
-    return { layout, bytes, start, end: start + next - position, qos, retain, identifiers, expiresAtMs, epoch: run.epoch };
+    return {
+      layout,
+      bytes,
+      start,
+      end: start + next - position,
+      qos,
+      retain,
+      identifiers,
+      expiresAtMs,
+      epoch: run.epoch,
+    };
   }
 
   /** Lets a message wait in the session; when the session's limits are reached it is dropped and counted. */
@@ -258,7 +275,17 @@ export class Delivery {
       this.sendView(link, frame, 0, 0, retain, remainingS, identifiers, 0);
       return true;
     }
-    const stored = { layout, bytes: frame, start: 0, end: frame.length, qos, retain, identifiers, expiresAtMs, epoch: 0 };
+    const stored = {
+      layout,
+      bytes: frame,
+      start: 0,
+      end: frame.length,
+      qos,
+      retain,
+      identifiers,
+      expiresAtMs,
+      epoch: 0,
+    };
     if (session.queueLength === 0 && session.window.room > 0) this.sendStored(session, link, stored);
     else this.enqueue(session, stored);
     return true;

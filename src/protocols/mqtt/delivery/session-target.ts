@@ -2,9 +2,10 @@
  * What one session wants of one topic: its matching subscriptions merged into one delivery [MQTT-3.3.4-2], with the
  * highest QoS and all subscription identifiers. Made when a route is built, called for each run. Session's worker.
  */
-import type { LocalMember } from '../../../core/broker/shared-groups.ts';
+
 import type { Subscriber, Subscription, Target } from '../../../core/broker/route.ts';
 import type { Run } from '../../../core/broker/run.ts';
+import type { LocalMember } from '../../../core/broker/shared-groups.ts';
 import { encodeSubscriptionIdentifiers } from '../codec/publish-rewrite.ts';
 import type { Session } from '../state/session.ts';
 import type { MqttSubscription } from '../state/subscription.ts';
@@ -47,7 +48,7 @@ export class SessionTarget implements Target {
     // Routed before this worker had the session: the former owner has it (see SessionDirectory).
     if (session.epochFloor !== -1 && ((run.epoch - session.epochFloor) | 0) < 0) return;
     const published = (run.detailA >> 1) & 3;
-    const qos = published < this.qos ? published : this.qos;
+    const qos = Math.min(published, this.qos);
     // [MQTT-3.3.1-12], [MQTT-3.3.1-13]; 3.1.1: [MQTT-3.3.1-9]
     const retain = this.retainAsPublished ? run.detailA & 1 : 0;
     const { link } = session;

@@ -9,7 +9,13 @@ import type { ClientState } from './client-state.ts';
 const acknowledgement = new Acknowledgement();
 
 /** Handles one of the four. False when the connection was failed. */
-export function onAcknowledgement(client: ClientState, type: number, buffer: Buffer, position: number, frameEnd: number): boolean {
+export function onAcknowledgement(
+  client: ClientState,
+  type: number,
+  buffer: Buffer,
+  position: number,
+  frameEnd: number,
+): boolean {
   const { session } = client;
   if (session === null) return false;
   const code = decodeAcknowledgement(buffer, position, frameEnd, client.level, acknowledgement);

@@ -106,7 +106,12 @@ export class ClientState implements Link {
   fail(reasonCode: number, detail = reasonName(reasonCode)): void {
     if (this.connection.closed) return;
     const { remoteAddress, remotePort } = this.connection;
-    this.host.log.info('Connection refused a packet', { clientId: this.session?.clientId, remoteAddress, remotePort, detail });
+    this.host.log.info('Connection refused a packet', {
+      clientId: this.session?.clientId,
+      remoteAddress,
+      remotePort,
+      detail,
+    });
     if (this.phase === Phase.CONNECTED && this.level === 5) {
       const reasonString = this.wantsProblemInformation ? detail : undefined;
       const packet = generateDisconnect({ reasonCode, reasonString }, 5);
@@ -122,7 +127,12 @@ export class ClientState implements Link {
     if (pending === null || session === null) return;
     let sent = 0;
     this.pendingRetained = null; // So that messages of QoS 1 and 2 may be sent meanwhile.
-    while (sent < pending.length && !this.connection.closed && this.host.delivery.deliverRetained(session, this, pending[sent])) sent++;
+    while (
+      sent < pending.length &&
+      !this.connection.closed &&
+      this.host.delivery.deliverRetained(session, this, pending[sent])
+    )
+      sent++;
     if (sent < pending.length) this.pendingRetained = pending.slice(sent);
   }
 
@@ -130,4 +140,3 @@ export class ClientState implements Link {
     this.host.metrics.countReceived(type, count);
   }
 }
-

@@ -50,7 +50,8 @@ export class Client extends ClientState implements ConnectionHandler {
   private isAcceptable(type: number, length: number): boolean {
     const { settings } = this.host;
     if (this.phase === Phase.STRANGER) {
-      if (type !== PacketType.CONNECT) this.fail(ReasonCode.PROTOCOL_ERROR, 'The first packet is not CONNECT'); // [MQTT-3.1.0-1]
+      if (type !== PacketType.CONNECT)
+        this.fail(ReasonCode.PROTOCOL_ERROR, 'The first packet is not CONNECT'); // [MQTT-3.1.0-1]
       else if (length > settings.connectBytesMax) this.fail(ReasonCode.PACKET_TOO_LARGE);
       else return true;
       return false;

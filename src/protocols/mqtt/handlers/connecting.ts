@@ -135,4 +135,3 @@ function addServerProperties(
   if (keepAliveS !== packet.keepAliveS) fields.serverKeepAliveS = keepAliveS; // [MQTT-3.1.2-21]
   if (packet.requestResponseInformation === true) fields.responseInformation = `response/${session.clientId}`;
 }
-

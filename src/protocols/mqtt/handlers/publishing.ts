@@ -137,7 +137,15 @@ export class Publishing {
     this.runFrameBytes = uniform ? firstLength : 0;
   }
 
-  private samePrefix(client: ClientState, buffer: Buffer, one: number, other: number, length: number, idAt: number, index: number): boolean {
+  private samePrefix(
+    client: ClientState,
+    buffer: Buffer,
+    one: number,
+    other: number,
+    length: number,
+    idAt: number,
+    index: number,
+  ): boolean {
     if (idAt < 0) return sameBytes(buffer, one, other, length);
     if (!sameBytes(buffer, one, other, idAt)) return false;
     const after = idAt + 2;
@@ -255,7 +263,8 @@ export class Publishing {
     const count = this.runCount;
     let at = connection.reserve(count * size);
     const output = connection.outputBuffer;
-    for (let index = 0; index < count; index++) at = writeAcknowledgement(output, at, type, this.ids[index], reasonCode, level);
+    for (let index = 0; index < count; index++)
+      at = writeAcknowledgement(output, at, type, this.ids[index], reasonCode, level);
     client.host.metrics.countSent(type, count);
   }
 }

@@ -194,7 +194,14 @@ export class SessionRegistry implements SessionOwner {
   /**
    * Subscribes or changes a subscription; `done` runs when every publication reaches it. Answers whether it is new.
    */
-  subscribe(session: Session, path: string, group: string | null, filter: string, options: SubscriptionOptions, done: () => void): boolean {
+  subscribe(
+    session: Session,
+    path: string,
+    group: string | null,
+    filter: string,
+    options: SubscriptionOptions,
+    done: () => void,
+  ): boolean {
     const known = session.subscriptions.get(path);
     if (known !== undefined) {
       known.options = options;
@@ -211,7 +218,12 @@ export class SessionRegistry implements SessionOwner {
       this.router.subscribe(subscription);
       done();
     } else {
-      subscription.memberId = this.router.groups.join(group, filter, new SessionMember(session, this.delivery, subscription), done);
+      subscription.memberId = this.router.groups.join(
+        group,
+        filter,
+        new SessionMember(session, this.delivery, subscription),
+        done,
+      );
     }
     return true;
   }
@@ -245,7 +257,8 @@ export class SessionRegistry implements SessionOwner {
   }
 
   private tellMembers(session: Session): void {
-    for (const { memberId } of session.subscriptions.values()) if (memberId !== 0) this.router.groups.statusChanged(memberId);
+    for (const { memberId } of session.subscriptions.values())
+      if (memberId !== 0) this.router.groups.statusChanged(memberId);
   }
 
   private countSessions(): void {

@@ -3,7 +3,7 @@ import { filterError } from '../../../core/routing/topic.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import type { RetainedDelivery } from '../delivery/delivery.ts';
 import { generateSuback, generateUnsuback } from '../packets/generate.ts';
-import type { SubscribePacket, Subscription as Requested, UnsubscribePacket } from '../packets/types.ts';
+import type { Subscription as Requested, SubscribePacket, UnsubscribePacket } from '../packets/types.ts';
 import type { Session } from '../state/session.ts';
 import type { SubscriptionOptions } from '../state/subscription.ts';
 import type { ClientState } from './client-state.ts';
@@ -37,7 +37,8 @@ function refusalOf(client: ClientState, session: Session, { filter: path, noLoca
   const filter = filterOf(path);
   if (filter === null || filterError(filter) !== undefined) return ReasonCode.TOPIC_FILTER_INVALID;
   if (settings.subscribeDenied.includes(filter)) return client.level === 5 ? ReasonCode.NOT_AUTHORIZED : 0x80;
-  if (session.subscriptions.size >= settings.subscriptionsMax && !session.subscriptions.has(path)) return ReasonCode.QUOTA_EXCEEDED;
+  if (session.subscriptions.size >= settings.subscriptionsMax && !session.subscriptions.has(path))
+    return ReasonCode.QUOTA_EXCEEDED;
   // The parser refuses the whole packet for "no local" on a shared subscription [MQTT-3.8.3-4].
   return noLocal && groupOf(path) !== null ? ReasonCode.PROTOCOL_ERROR : 0;
 }

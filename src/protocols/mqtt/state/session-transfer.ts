@@ -9,7 +9,11 @@ import type { SubscriptionOptions } from './subscription.ts';
 /** First half, handed over before messages are: the new owner subscribes with it. */
 export interface SessionHead {
   readonly expiryS: number;
-  readonly subscriptions: readonly { readonly path: string; readonly filter: string; readonly options: SubscriptionOptions }[];
+  readonly subscriptions: readonly {
+    readonly path: string;
+    readonly filter: string;
+    readonly options: SubscriptionOptions;
+  }[];
 }
 
 /** Second half: everything that is still on its way to the client, and from it. */
@@ -20,21 +24,28 @@ export interface SessionRest {
 }
 
 export function headOf(session: Session): SessionHead {
-  const subscriptions = Array.from(session.subscriptions.values(), ({ path, filter, options }) => ({ path, filter, options }));
+  const subscriptions = Array.from(session.subscriptions.values(), ({ path, filter, options }) => ({
+    path,
+    filter,
+    options,
+  }));
   return { expiryS: session.expiryS, subscriptions };
 }
 
 /** Messages that were routed at `epoch` or later reached the new owner and are left out. */
 export function restOf(session: Session, epoch: number): SessionRest {
   const flights: { id: number; state: number; message: StoredMessage | null }[] = [];
-  session.window.forEach((id, state, message) => flights.push({ id, state, message: message === null ? null : compact(message) }));
+  session.window.forEach((id, state, message) => {
+    flights.push({ id, state, message: message === null ? null : compact(message) });
+  });
   const waiting = (session.queue?.toArray() ?? []).filter((message) => ((message.epoch - epoch) | 0) < 0);
   return { flights, waiting: waiting.map(compact), receivedIds: session.receivedIds.values() };
 }
 
 /** Puts what the former owner had in front of what came since. */
 export function restore(session: Session, rest: SessionRest): void {
-  for (const { id, state, message } of rest.flights) session.window.restore(id, state, message === null ? null : revived(message));
+  for (const { id, state, message } of rest.flights)
+    session.window.restore(id, state, message === null ? null : revived(message));
   for (const id of rest.receivedIds) session.receivedIds.add(id);
   if (rest.waiting.length === 0) return;
   const queue = new MessageQueue();

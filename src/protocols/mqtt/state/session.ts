@@ -8,7 +8,7 @@ import type { CloseReason, Connection } from '../../../core/ports/connection.ts'
 import type { WheelTimer } from '../../../std/timing-wheel.ts';
 import type { ProtocolLevel } from '../codec/frame.ts';
 import type { Will } from '../packets/types.ts';
-import { MessageQueue } from './message-queue.ts';
+import type { MessageQueue } from './message-queue.ts';
 import type { OutgoingAliases } from './outgoing-aliases.ts';
 import { OutgoingWindow } from './outgoing-window.ts';
 import { PacketIdSet } from './packet-id-set.ts';

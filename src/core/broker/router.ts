@@ -282,7 +282,14 @@ export class Router {
   /** Calls back once when the ring may have room again. */
   whenRoom(callback: () => void): void {
     this.waiting.push(callback);
-    if (this.waiting.length === 1 && this.producer.requestSpace()) setImmediate(() => this.resumeWaiting());
+    if (this.waiting.length === 1 && this.roomCame()) setImmediate(() => this.resumeWaiting());
+  }
+
+  /** Asks the consumers for room; true when there is some already. Otherwise this thread's bell will ring. */
+  private roomCame(): boolean {
+    if (this.producer.requestSpace()) return true;
+    this.producer.wakeLaggards(this.doorbell);
+    return false;
   }
 
   /** Longest run in bytes that other workers can be sent, for a topic of `topicLength` bytes. */
@@ -313,6 +320,7 @@ export class Router {
     run.buffer.copy(bytes, offset + headBytes + topic.length, run.start, run.end);
     this.producer.publish(maskLow, maskHigh, kind, run.epoch);
     this.ringWorkers(maskLow, maskHigh);
+    this.producer.wakeLaggards(this.doorbell);
     return true;
   }
 
@@ -409,8 +417,8 @@ export class Router {
       return;
     }
     this.doorbell.sleep();
-    // A record that was published before the announcement rang no bell, so look once more.
-    if (this.hasBacklog()) {
+    // A record that was published before the announcement rang no bell, and neither did room; so look once more.
+    if (this.hasBacklog() || (this.waiting.length > 0 && this.roomCame())) {
       this.doorbell.awake();
       this.continueLater();
     }

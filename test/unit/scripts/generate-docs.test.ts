@@ -1,16 +1,15 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { configurationDocument, renderConfigurationDocument } from '../../../scripts/generate-docs.ts';
+import { documents, renderConfigurationDocument } from '../../../scripts/generate-docs.ts';
 import { walkSchema } from '../../../src/config/json-schema.ts';
 import { loadConfiguration } from '../../../src/config/load.ts';
 import { createSchema } from '../../../src/config/schema.ts';
-import { protocols } from '../../../src/protocols/registry.ts';
 import { parts } from '../config/invented-protocol.ts';
 
-describe('docs/configuration.md', () => {
+describe.each(documents)('$url.pathname', ({ url, render }) => {
   it('is what the generator writes (node scripts/generate-docs.ts)', async () => {
-    expect(await readFile(configurationDocument, 'utf8')).toBe(renderConfigurationDocument(protocols));
+    expect(await readFile(url, 'utf8')).toBe(render());
   });
 });
 

@@ -14,7 +14,6 @@ import type { RootLogger } from '../observability/log.ts';
 import { mainMetricDefinitions } from '../observability/main-metrics.ts';
 import { MetricsLayout, ThreadMetrics } from '../observability/metrics.ts';
 import { CounterBlock, createCounters } from '../shm/counters.ts';
-import { Doorbell } from '../shm/doorbell.ts';
 import { createHeartbeats, HeartbeatMonitor } from '../shm/heartbeat.ts';
 import type { WorkerToMain } from '../workers/messages.ts';
 import { createLedger, Ledger } from '../workers/runtime/connection-ledger.ts';
@@ -168,9 +167,10 @@ export class BrokerNode {
 
   private async stopOnce(drainLimitMs: number): Promise<number> {
     this.state = 'draining';
+    const limitMs = performance.now() + drainLimitMs;
     await this.acceptor.close();
     const cutConnections = await this.supervisor.drain(drainLimitMs);
-    await this.supervisor.stop();
+    await this.supervisor.stop(limitMs - performance.now());
     await this.http?.stop(HTTP_GRACE_MS);
     await this.tasks.close();
     this.stopEventLoopMetrics();
@@ -222,9 +222,6 @@ export class BrokerNode {
   /** Takes a dead worker out of everything shared, before the others are told and before its successor starts. */
   private cleanUpBehind(worker: number): void {
     removeWorker(this.memory, worker);
-    // The dead one may have held the request of a producer that waits for room, so each of them looks again.
-    const doorbell = new Doorbell(this.memory.doorbells, worker);
-    for (const other of this.supervisor.liveWorkers()) doorbell.ring(other);
     this.ledger.reset(worker);
     this.counters.serving(this.supervisor.liveWorkers().length);
     this.broadcasts.workerGone(worker);

@@ -135,7 +135,7 @@ export class RingProducer {
     const unitsToEnd = this.capacityUnits - (published & this.unitMask);
     const start = units > unitsToEnd ? (published + unitsToEnd) | 0 : published;
     const end = (start + units) | 0;
-    if (((this.limit - end) | 0) < 0 && !this.readCursors(end)) {
+    if (((this.limit - end) | 0) < 0 && !this.readCursors(end, this.capacityUnits >>> 1)) {
       this.refusedEnd = end;
       return -1;
     }
@@ -194,14 +194,15 @@ export class RingProducer {
     // Sequentially consistent, against the store of a cursor and load of this flag in `release`: either the consumer
     // sees the flag and rings, or the cursors read below contain its move. Weaker, both could miss the other.
     Atomics.store(this.control, spaceWantedWord, 1);
-    if (!this.readCursors(this.refusedEnd)) return false;
+    // Whoever has not reached the cursor asked for may be asleep and is woken by `wakeLaggards`, however close it is.
+    if (!this.readCursors(this.refusedEnd, ((this.published - cursor) >>> 0) + 1)) return false;
     // No ordering needed: if a consumer has taken the flag already, its ring is one too many and harmless.
     Atomics.store(this.control, spaceWantedWord, 0);
     return true;
   }
 
   /**
-   * Rings the consumers that were seen more than half a ring behind. A consumer sleeps on while records are for others
+   * Rings the consumers that were seen half a ring behind, or in the way of `requestSpace`. A consumer sleeps on while records are for others
    * only, and its cursor would end up gating this ring. Call it once per batch (it is nearly free when there is
    * nobody) and when `requestSpace` returned false. Consumer i must be thread i of `doorbell`.
    */
@@ -215,7 +216,7 @@ export class RingProducer {
 
   /** Bytes that the slowest active consumer has not released yet, headers and padding included. */
   fillBytes(): number {
-    return Math.min(this.readLag(), this.capacityUnits) * 8;
+    return Math.min(this.readLag(this.capacityUnits >>> 1), this.capacityUnits) * 8;
   }
 
   /** The published cursor: 8-byte units, u32, wraps. */
@@ -224,8 +225,8 @@ export class RingProducer {
   }
 
   /** Renews the cached limit; whether a claim may end at `end`. */
-  private readCursors(end: number): boolean {
-    const lagUnits = this.readLag();
+  private readCursors(end: number, laggingUnits: number): boolean {
+    const lagUnits = this.readLag(laggingUnits);
     // A consumer that was suspended in the middle of `attach` shows a cursor that is too old: wait for it.
     const freeUnits = lagUnits > this.capacityUnits ? 0 : this.capacityUnits - lagUnits;
     // Looking again after a quarter of the ring at the latest finds sleeping laggards before they block anything.
@@ -234,11 +235,10 @@ export class RingProducer {
     return ((end - this.published) | 0) <= freeUnits;
   }
 
-  /** Units between `published` and the slowest active consumer, 0 without any; notes who is far behind. */
-  private readLag(): number {
+  /** Units between `published` and the slowest active consumer, 0 without any; notes who lags by `laggingUnits` or more. */
+  private readLag(laggingUnits: number): number {
     const control = this.control;
     const consumerCount = control[consumerCountWord];
-    const laggingUnits = this.capacityUnits >>> 1;
     let lagUnitsMax = 0;
     for (let index = 0; index < consumerCount; index++) {
       const cursorWord = (consumersLine + index) * lineWords;

@@ -53,7 +53,9 @@ describe('a protocol of one folder and one registry line', () => {
   it('gets a checked section of the configuration', async () => {
     const program = await start({ flags: ['--workers', '1', '--set', 'echo.greeting=welcome'] });
     expect(await (await program.connect()).next()).toBe('welcome');
-    await expect(Program.start(checkout.path, { flags: ['--set', 'echo.greting=x'] })).rejects.toThrow(/echo\.greeting/);
+    await expect(Program.start(checkout.path, { flags: ['--set', 'echo.greting=x'] })).rejects.toThrow(
+      /echo\.greeting/,
+    );
   });
 
   it('gets several listeners, each with its own limit', async () => {

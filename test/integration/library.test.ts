@@ -1,12 +1,12 @@
 /** The library inside a program: it serves on free ports and leaves nothing behind. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
+import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
-import http from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Broker, BrokerError, startBroker } from '../../src/main/index.ts';
 import { protocols } from '../../src/protocols/registry.ts';
@@ -19,7 +19,10 @@ beforeAll(() => {
 });
 afterAll(() => checkout.remove());
 
-async function withBroker(options: Parameters<typeof startBroker>[0], use: (broker: Broker) => Promise<void>): Promise<void> {
+async function withBroker(
+  options: Parameters<typeof startBroker>[0],
+  use: (broker: Broker) => Promise<void>,
+): Promise<void> {
   const broker = await startBroker(options);
   try {
     await use(broker);
@@ -33,7 +36,10 @@ describe('startBroker()', () => {
     const folder = mkdtempSync(join(tmpdir(), 'ringmq-library-'));
     const probe = fileURLToPath(new URL('../support/echo/library-probe.ts', import.meta.url));
     const door = join(checkout.path, 'src/main/index.ts');
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, [probe, door], { cwd: folder, timeout: 20_000 });
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [probe, door], {
+      cwd: folder,
+      timeout: 20_000,
+    });
     rmSync(folder, { recursive: true });
     const report = JSON.parse(stdout);
     expect(report.lines).toEqual(['hello', 'w0 line', '200', expect.stringContaining('true'), 'bye', 'end']);
@@ -60,7 +66,9 @@ describe('startBroker()', () => {
   });
 
   it('rejects with CONFIG_INVALID for settings that it does not know', async () => {
-    await expect(startBroker({ settings: { limits: { nothing: 1 } } })).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    await expect(startBroker({ settings: { limits: { nothing: 1 } } })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+    });
   });
 
   it('rejects with LISTENER_ADDRESS_IN_USE and ends what it had started', async () => {
@@ -97,7 +105,9 @@ function get(url: string, headers: Record<string, string>): Promise<{ encoding: 
       .get(url, { headers, agent: false }, (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('end', () => resolve({ encoding: response.headers['content-encoding'], body: Buffer.concat(chunks) }));
+        response.on('end', () =>
+          resolve({ encoding: response.headers['content-encoding'], body: Buffer.concat(chunks) }),
+        );
       })
       .on('error', reject);
   });

@@ -13,7 +13,12 @@ export const benchOptions: readonly OptionSpec[] = [
   { long: 'publishers', value: 'COUNT', help: 'publishers' },
   { long: 'subscribers', value: 'COUNT', help: 'subscribers' },
   { long: 'topics', value: 'COUNT', help: 'publisher i uses topic i mod COUNT, subscriber j topic j mod COUNT' },
-  { long: 'topic', short: 't', value: 'PREFIX', help: 'topics are PREFIX/0, PREFIX/1, … (ringmq-bench)' },
+  {
+    long: 'topic',
+    short: 't',
+    value: 'PREFIX',
+    help: 'topics are PREFIX/0, PREFIX/1, … (bench, or bench-RANDOM with both sides)',
+  },
   { long: 'wildcard', help: 'subscribers take PREFIX/#' },
   { long: 'qos', short: 'q', value: 'QOS', help: 'quality of service both ways (0)' },
   { long: 'size', short: 's', value: 'BYTES', help: 'payload (64)' },
@@ -172,7 +177,7 @@ export function readPlan(parsed: ParsedArguments): BenchPlan {
     publishers,
     subscribers,
     topics: parsed.integer('topics', defaultTopics(mode, publishers, counts.topics), 1, COUNT_MAX),
-    topicPrefix: parsed.text('topic') ?? 'ringmq-bench',
+    topicPrefix: parsed.text('topic') ?? defaultTopicPrefix(publishers > 0 && subscribers > 0),
     isWildcard: parsed.has('wildcard') || defaults.isWildcard,
     qos,
     payloadBytes: parsed.integer('size', 64, 0, REMAINING_LENGTH_MAX - 65_535 - 16),
@@ -211,6 +216,11 @@ export function deliveriesPerMessage(plan: BenchPlan): number {
 export function subscribersOfTopic(plan: BenchPlan, topic: number): number {
   if (plan.isWildcard) return plan.subscribers;
   return topic < plan.subscribers ? Math.floor((plan.subscribers - 1 - topic) / plan.topics) + 1 : 0;
+}
+
+/** Two harnesses at one broker must not see each other's messages, unless one publishes for the other. */
+function defaultTopicPrefix(hasBothSides: boolean): string {
+  return hasBothSides ? `bench-${Math.floor(Math.random() * 0x1000000).toString(16)}` : 'bench';
 }
 
 function defaultTopics(mode: BenchMode, publishers: number, topics: number): number {

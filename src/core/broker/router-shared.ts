@@ -2,7 +2,7 @@
  * The shared memory through which the routers of all connection workers reach each other. Made once by the main thread,
  * handed to every worker in its start data.
  */
-import { createDoorbells } from '../../shm/doorbell.ts';
+import { createDoorbells, Doorbell } from '../../shm/doorbell.ts';
 import { createRing, RingConsumer } from '../../shm/fan-out-ring.ts';
 import { createInterestTable, InterestTable } from '../routing/interest-table.ts';
 
@@ -38,4 +38,6 @@ export function createRouterShared(options: RouterSharedOptions): RouterShared {
 export function removeWorker(shared: RouterShared, workerIndex: number): void {
   for (const ring of shared.rings) RingConsumer.detach(ring, workerIndex);
   InterestTable.clear(shared.interest, workerIndex);
+  // It may have died between a record, a request for room or a bell and the wake-up that belongs to it.
+  Doorbell.rouseAll(shared.doorbells);
 }

@@ -35,6 +35,8 @@ import { SharedGroups } from './shared-groups.ts';
 const cachedRoutesMax = 65_536;
 /** Bytes consumed of one ring before the sockets of this worker get a turn. */
 const drainBudgetBytes = 1_048_576;
+/** Bytes published after which the consumers are woken within the turn. */
+const unannouncedBytesMax = 262_144;
 /** Publications without a publisher to hold back (wills, for example) that wait for room, bytes. */
 const deferredBytesMax = 16_777_216;
 
@@ -85,6 +87,15 @@ export class Router {
   private deferredBytes = 0;
   private runSequence = 0;
   private continuing = false;
+  /** Workers that were published to and not rung yet. */
+  private sleepersLow = 0;
+  private sleepersHigh = 0;
+  private unannouncedBytes = 0;
+  private wakeScheduled = false;
+  private readonly wakeNow = (): void => {
+    this.wakeScheduled = false;
+    this.wake();
+  };
   private stopped = false;
   private readonly ringFullSlot: number;
   private readonly ringFillSlot: number;
@@ -133,6 +144,7 @@ export class Router {
 
   /** Ends listening; this worker's interest and cursors are taken back by the supervisor. */
   stop(): void {
+    this.wake();
     this.stopped = true;
     this.doorbell.close();
   }
@@ -319,8 +331,7 @@ export class Router {
     topic.copy(bytes, offset + headBytes);
     run.buffer.copy(bytes, offset + headBytes + topic.length, run.start, run.end);
     this.producer.publish(maskLow, maskHigh, kind, run.epoch);
-    this.ringWorkers(maskLow, maskHigh);
-    this.producer.wakeLaggards(this.doorbell);
+    this.wakeLater(maskLow, maskHigh, headBytes + topic.length + frames);
     return true;
   }
 
@@ -330,9 +341,26 @@ export class Router {
     return this.send(memberRecord, low, high, run.topicBytes, run, member);
   }
 
-  private ringWorkers(maskLow: number, maskHigh: number): void {
-    for (let mask = maskLow; mask !== 0; mask &= mask - 1) this.doorbell.ring(31 - Math.clz32(mask & -mask));
-    for (let mask = maskHigh; mask !== 0; mask &= mask - 1) this.doorbell.ring(63 - Math.clz32(mask & -mask));
+  /** Bells ring once per turn, or when much was published: a wake-up costs more than a record. */
+  private wakeLater(maskLow: number, maskHigh: number, bytes: number): void {
+    this.sleepersLow |= maskLow;
+    this.sleepersHigh |= maskHigh;
+    this.unannouncedBytes += bytes;
+    if (this.unannouncedBytes >= unannouncedBytesMax) {
+      this.wake();
+    } else if (!this.wakeScheduled) {
+      this.wakeScheduled = true;
+      setImmediate(this.wakeNow);
+    }
+  }
+
+  private wake(): void {
+    for (let mask = this.sleepersLow; mask !== 0; mask &= mask - 1) this.doorbell.ring(31 - Math.clz32(mask & -mask));
+    for (let mask = this.sleepersHigh; mask !== 0; mask &= mask - 1) this.doorbell.ring(63 - Math.clz32(mask & -mask));
+    this.sleepersLow = 0;
+    this.sleepersHigh = 0;
+    this.unannouncedBytes = 0;
+    this.producer.wakeLaggards(this.doorbell);
   }
 
   // ---- retained values

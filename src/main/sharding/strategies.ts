@@ -3,6 +3,7 @@
  *
  * A connection stays on its worker for life, so the choice is the only balancing there is.
  */
+import type { NodeSettings } from '../../config/schema.ts';
 import { assert } from '../../std/assert.ts';
 
 /** What a strategy may look at. */
@@ -17,10 +18,7 @@ export interface ShardingView {
 
 export type ShardingStrategy = (view: ShardingView) => number;
 
-export const SHARDING_NAMES = ['least-connections', 'round-robin', 'address-hash'] as const;
-export type ShardingName = (typeof SHARDING_NAMES)[number];
-
-export function createStrategy(name: ShardingName): ShardingStrategy {
+export function createStrategy(name: NodeSettings['sharding']): ShardingStrategy {
   switch (name) {
     case 'least-connections':
       return leastConnections();

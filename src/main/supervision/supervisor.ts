@@ -18,8 +18,8 @@ import { WorkerThread } from './worker-thread.ts';
 
 /** How long a thread may take to load its modules and answer `ready`. */
 const START_LIMIT_MS = 15_000;
-/** How long a thread may take to end after `stop` before it is terminated. */
-const STOP_LIMIT_MS = 1_000;
+/** A thread always has this long to end after `stop` before it is terminated. */
+const STOP_LIMIT_MS_MIN = 1_000;
 /** Drained workers answer by themselves; this much later their silence counts as an answer. */
 const DRAIN_GRACE_MS = 500;
 
@@ -95,7 +95,7 @@ export class Supervisor implements WorkerPost {
   start(warm: readonly WorkerThread[] = []): Promise<void> {
     this.starting = Promise.withResolvers<void>();
     const started = this.starting.promise;
-    for (const seat of this.seats) this.launch(seat, warm[seat.index] ?? new WorkerThread());
+    for (const seat of this.seats) this.launchFirst(seat, warm[seat.index]);
     const intervalMs = Math.max(20, Math.min(500, this.options.stallLimitMs / 4));
     this.check = setInterval(() => this.watch(), intervalMs);
     return started;
@@ -124,10 +124,21 @@ export class Supervisor implements WorkerPost {
     return cut.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Ends all workers. Their connections are cut; call `drain` before to be polite. */
-  async stop(): Promise<void> {
+  /**
+   * Ends all workers. Open connections are cut; call `drain` before to be polite. What the kernels have not taken yet of
+   * connections that were closed may leave within `flushLimitMs`.
+   */
+  async stop(flushLimitMs: number): Promise<void> {
     this.endSupervision();
-    await Promise.all(this.seats.map((seat) => this.stopOne(seat)));
+    await Promise.all(this.seats.map((seat) => this.stopOne(seat, Math.max(STOP_LIMIT_MS_MIN, flushLimitMs))));
+  }
+
+  private launchFirst(seat: Seat, warm: WorkerThread | undefined): void {
+    try {
+      this.launch(seat, warm ?? new WorkerThread());
+    } catch (error) {
+      this.failStart(seat.index, error, 'error'); // Not a single descriptor or thread is left.
+    }
   }
 
   private launch(seat: Seat, thread: WorkerThread): void {
@@ -261,7 +272,7 @@ export class Supervisor implements WorkerPost {
     return cut;
   }
 
-  private async stopOne(seat: Seat): Promise<void> {
+  private async stopOne(seat: Seat, limitMs: number): Promise<void> {
     const { thread } = seat;
     if (thread === null) return;
     // A thread that still starts would answer late; nothing is lost when it is ended where it stands.
@@ -271,11 +282,11 @@ export class Supervisor implements WorkerPost {
     }
     thread.post({ type: 'stop' });
     const timer = setTimeout(() => {
-      // Most likely a peer does not answer our end of the connection: nothing that must be waited for.
+      // A peer that does not read what is left for it, or a thread that hangs.
       thread.terminate().catch((error: unknown) => {
         this.log.error('worker cannot be terminated', { worker: seat.index, ...describe(error) });
       });
-    }, STOP_LIMIT_MS);
+    }, limitMs);
     await thread.exited;
     clearTimeout(timer);
   }

@@ -50,8 +50,8 @@ await closing();
 const before = snapshot();
 const lines = await useBroker(1);
 await useBroker(3);
-const failed = await startBroker({ settings: { listeners: [{ name: 'x', protocol: 'echo', address: '192.0.2.1:0' }] } }).catch(
-  (error: { code: string }) => error.code,
-);
+const failed = await startBroker({
+  settings: { listeners: [{ name: 'x', protocol: 'echo', address: '192.0.2.1:0' }] },
+}).catch((error: { code: string }) => error.code);
 await closing();
 process.stdout.write(JSON.stringify({ before, after: snapshot(), lines, failed }));

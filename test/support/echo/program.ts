@@ -54,7 +54,10 @@ export class Program {
     const program = new Program(path, options);
     const ready = until(() => program.stdout.includes('\n'));
     await Promise.race([ready, program.exited]);
-    if (!program.stdout.includes('\n')) throw new Error(`The program ended before it was ready:\n${program.log}`);
+    if (!program.stdout.includes('\n')) {
+      rmSync(program.data, { recursive: true, force: true });
+      throw new Error(`The program ended before it was ready:\n${program.log}`);
+    }
     for (const [, name, port] of program.stdout.matchAll(/(\S+)=\S+:(\d+)/g)) program.ports.set(name, Number(port));
     return program;
   }
@@ -102,10 +105,12 @@ export class LineClient {
         resolve(how);
       });
     });
-    let unfinished = '';
+    let unfinished: string[] = [];
     socket.setEncoding('utf8').on('data', (text: string) => {
-      const lines = (unfinished + text).split('\n');
-      unfinished = lines.pop() ?? '';
+      unfinished.push(text);
+      if (!text.includes('\n')) return;
+      const lines = unfinished.join('').split('\n');
+      unfinished = [lines.pop() ?? ''];
       this.lines.push(...lines);
       this.wake?.();
     });

@@ -24,7 +24,7 @@ export interface TortureOptions {
 }
 
 /** Per pair of threads, and so also after a late replacement. */
-const checkedMin = 100;
+const checkedMin = 400;
 /** Without any progress for this long, a thread hangs. */
 const stallMs = 8000;
 

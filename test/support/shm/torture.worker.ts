@@ -300,7 +300,7 @@ class TortureThread {
       const last = Atomics.load(this.control, incarnationWord(source));
       this.checkers[index].finishAll(last, (incarnation) => this.publishedOf(source, incarnation));
       checked += this.checkers[index].records;
-      // Others may still be at work: let them go on without this reader.
+      // Others may still be at work, or asleep after their last record: let them go on without this reader.
       RingConsumer.detach(this.data.rings[source], tortureIndexes[this.data.thread]);
     }
     this.ringAll();

@@ -18,8 +18,8 @@ export interface WakeWorkerData {
   blind: boolean;
 }
 
-export const writerIndex = 0;
-export const readerIndex = 1;
+const writerIndex = 0;
+const readerIndex = 1;
 const blindSequence = 100;
 
 const data = workerData as WakeWorkerData;

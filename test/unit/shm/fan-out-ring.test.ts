@@ -172,6 +172,21 @@ describe('RingProducer', () => {
     expect(idle.map(stateOf)).toEqual([0, 0, 0, 0]);
   });
 
+  it('wakeLaggards() after requestSpace() rings whoever is in the way, also less than half a ring behind', () => {
+    // The longest record behind the longest padding takes 21 of 32 units; the sleeper holds 12.
+    const ring = createRing(256, 2, 10);
+    const bells = createDoorbells(2);
+    const states = new Int32Array(bells);
+    attach(ring, 1);
+    new Doorbell(bells, 1).sleep();
+    const producer = new RingProducer(ring);
+    for (let count = 0; count < 3; count++) publish(producer, '8 bytes.', 0, 0);
+    expect(producer.claim(64)).toBe(-1);
+    expect(producer.requestSpace()).toBe(false);
+    producer.wakeLaggards(new Doorbell(bells, 0));
+    expect(states[bells.byteLength / 2 / 4]).toBe(0);
+  });
+
   it('claim() finds sleeping laggards by itself while a quarter of the ring is still free', () => {
     const ring = createRing(4096, 2);
     const bells = createDoorbells(2);

@@ -7,7 +7,10 @@ import { descriptorsForConnections } from '../../../../src/main/acceptor/descrip
 describe('descriptorsForConnections()', () => {
   let folder: string;
   const writeLimit = (soft: string): void => {
-    writeFileSync(join(folder, 'limits'), `Limit  Soft Limit  Hard Limit\nMax open files            ${soft}   4096   files\n`);
+    writeFileSync(
+      join(folder, 'limits'),
+      `Limit  Soft Limit  Hard Limit\nMax open files            ${soft}   4096   files\n`,
+    );
   };
 
   beforeEach(() => {

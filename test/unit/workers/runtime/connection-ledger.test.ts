@@ -13,9 +13,9 @@ describe('Ledger', () => {
     ledger.handOver(0, 0);
     ledger.handOver(0, 19);
     ledger.handOver(1, 19);
-    expect([ledger.ofWorker(0), ledger.ofWorker(1), ledger.ofListener(0), ledger.ofListener(19), ledger.total]).toEqual([
-      2, 1, 1, 2, 3,
-    ]);
+    expect([ledger.ofWorker(0), ledger.ofWorker(1), ledger.ofListener(0), ledger.ofListener(19), ledger.total]).toEqual(
+      [2, 1, 1, 2, 3],
+    );
     writers[0].ended(19);
     expect([ledger.ofWorker(0), ledger.ofWorker(1), ledger.ofListener(19), ledger.total]).toEqual([1, 1, 1, 2]);
   });

@@ -15,7 +15,9 @@ import type { Turn, TurnMember } from './turn.ts';
 export interface ConnectionHost {
   readonly turn: Turn;
   readonly readArea: ReadArea;
-  /** Bytes of output at or below which `onDrain` is called after a write that the kernel did not take at once. */
+  /** Beyond this many bytes of output the protocol holds back, until `onDrain`. */
+  readonly outputBytesMax: number;
+  /** Bytes of output at or below which `onDrain` is called, once they were more than `outputBytesMax`. */
   readonly outputLowWaterBytes: number;
   countReceived(listener: ListenerInfo, bytes: number): void;
   countSent(listener: ListenerInfo, bytes: number): void;
@@ -35,6 +37,10 @@ interface QueuedChunk {
 }
 
 const emptyBuffer = Buffer.alloc(0);
+/** How long after `close` the peer may take to read what is queued, ms. A reader that stopped would hold it for ever. */
+const flushLimitMs = 10_000;
+/** How long the peer may take to answer an orderly end before the socket is closed, ms. */
+const lingerMs = 2_000;
 
 export abstract class BufferedConnection implements Connection, TurnMember {
   readonly id: number;
@@ -59,6 +65,9 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   private paused = false;
   private ending = false;
   private isBroken = false;
+  /** The output was above its limit and the handler was not told yet that it fell. */
+  private wasFull = false;
+  private endTimer: NodeJS.Timeout | null = null;
 
   constructor(id: number, listener: ListenerInfo, host: ConnectionHost) {
     this.id = id;
@@ -205,18 +214,31 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   private send(buffer: Buffer, start: number, end: number, kind: number): void {
     this.host.countSent(this.listener, end - start);
     const result = this.writeBytes(buffer, start, end);
-    if (result === writeDone) {
-      this.outputBytes -= end - start;
-      if (kind === chunkSpan) this.host.turn.memory.giveChunk(buffer);
-    } else if (result === writePending) {
+    if (result === writePending) {
       this.writing = { buffer, start, end };
-      if (kind === slabSpan) this.host.turn.memory.lendSlab();
-    } else {
-      // Not now: the caller may be in the middle of delivering, and the end of a connection publishes its will.
-      this.outputBytes -= end - start;
-      this.isBroken = true;
-      this.host.turn.addResumed(this);
+      if (kind === slabSpan) this.host.turn.memory.lendSlab(buffer);
+      return;
     }
+    this.countTaken(end - start);
+    if (kind === chunkSpan) this.host.turn.memory.giveChunk(buffer);
+    if (result === writeFailed) this.isBroken = true;
+    // Not now: the caller may be in the middle of delivering, and the end of a connection publishes its will.
+    if (this.isBroken || this.isDrained()) this.host.turn.addResumed(this);
+  }
+
+  private countTaken(bytes: number): void {
+    if (this.outputBytes > this.host.outputBytesMax) this.wasFull = true;
+    this.outputBytes -= bytes;
+  }
+
+  private isDrained(): boolean {
+    return this.wasFull && this.outputBytes <= this.host.outputLowWaterBytes;
+  }
+
+  private reportDrain(): void {
+    if (this.closed || !this.isDrained()) return;
+    this.wasFull = false;
+    this.handler?.onDrain();
   }
 
   /** To be called by the subclass when a pending write is over. */
@@ -224,14 +246,14 @@ export abstract class BufferedConnection implements Connection, TurnMember {
     const span = this.writing;
     if (span === null) return;
     this.writing = null;
-    this.outputBytes -= span.end - span.start;
+    this.countTaken(span.end - span.start);
     this.host.turn.memory.giveChunk(span.buffer);
     if (!ok) {
       this.destroy('network-error');
       return;
     }
     this.sendNext();
-    if (!this.closed && this.outputBytes <= this.host.outputLowWaterBytes) this.handler?.onDrain();
+    this.reportDrain();
   }
 
   private sendNext(): void {
@@ -242,7 +264,7 @@ export abstract class BufferedConnection implements Connection, TurnMember {
     }
     if (this.writing !== null) return;
     if (this.spanKind !== noSpan) this.flush();
-    if (this.ending && this.writing === null) this.endOutput();
+    if (this.ending && this.writing === null) this.finish();
   }
 
   // ---- input
@@ -251,6 +273,12 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   protected received(length: number): void {
     this.host.countReceived(this.listener, length);
     if (this.closed) return;
+    this.host.turn.readBegins();
+    this.presentRead(length);
+    this.host.turn.readEnded();
+  }
+
+  private presentRead(length: number): void {
     const { buffer, headroom } = this.host.readArea;
     if (this.tail === null) {
       this.present(buffer, headroom, headroom + length);
@@ -320,6 +348,7 @@ export abstract class BufferedConnection implements Connection, TurnMember {
 
   presentAgain(): void {
     if (this.isBroken) this.destroy('network-error');
+    this.reportDrain();
     if (this.closed || this.paused) return;
     if (this.tail !== null) this.presentTail();
     if (!this.closed && !this.paused) this.startReading();
@@ -330,14 +359,28 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   close(reason: CloseReason): void {
     if (this.closed) return;
     if (this.spanKind !== noSpan && this.writing === null) this.flush();
-    if (this.closed) return; // The flush found the stream broken.
     this.endForHandler(reason);
     this.ending = true;
-    if (this.writing === null && this.spanKind === noSpan) this.endOutput();
+    if (this.writing === null && this.spanKind === noSpan) this.finish();
+    else this.endWithin(flushLimitMs);
+  }
+
+  /** Everything was handed to the kernel. */
+  private finish(): void {
+    this.ending = false;
+    this.endWithin(lingerMs);
+    this.endOutput();
+  }
+
+  private endWithin(limitMs: number): void {
+    if (this.endTimer !== null) clearTimeout(this.endTimer);
+    this.endTimer = setTimeout(() => this.destroy('client'), limitMs);
+    this.endTimer.unref();
   }
 
   destroy(reason: CloseReason): void {
     const wasClosed = this.closed;
+    if (this.endTimer !== null) clearTimeout(this.endTimer);
     this.dropOutput();
     this.abort();
     if (!wasClosed) this.endForHandler(reason);
@@ -357,6 +400,7 @@ export abstract class BufferedConnection implements Connection, TurnMember {
     this.closeSpan();
     this.queue = null;
     this.ending = false;
+    this.outputBytes = this.writing === null ? 0 : this.writing.end - this.writing.start;
   }
 
   // ---- transport
@@ -365,7 +409,7 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   protected abstract stopReading(): void;
   /** Hands bytes to the kernel. With `writePending` the memory stays untouched until `writeCompleted`. */
   protected abstract writeBytes(buffer: Buffer, start: number, end: number): WriteResult;
-  /** Everything was handed to the kernel: end the stream in an orderly way. */
+  /** Everything was handed to the kernel: end the stream in an orderly way, and call `destroy` when the peer did too. */
   protected abstract endOutput(): void;
   /** Give the transport up now; can be called more than once. */
   protected abstract abort(): void;

@@ -14,15 +14,12 @@ import {
 import type { StreamInternals, TcpHandle, WriteRequest } from './stream-internals.ts';
 
 const endOfFile = -4095; // UV_EOF
-/** How long the peer may take to answer an orderly end before the socket is closed, ms. */
-const lingerMs = 2_000;
 
 export class HandleConnection extends BufferedConnection {
   private readonly handle: TcpHandle;
   private readonly internals: StreamInternals;
   private reading = false;
   private handleIsClosed = false;
-  private lingerTimer: NodeJS.Timeout | null = null;
 
   constructor(id: number, listener: ListenerInfo, host: ConnectionHost, handle: TcpHandle, internals: StreamInternals) {
     super(id, listener, host);
@@ -41,8 +38,7 @@ export class HandleConnection extends BufferedConnection {
     if (count > 0) {
       this.received(count);
     } else if (count < 0) {
-      if (this.closed) this.closeHandle();
-      else this.destroy(count === endOfFile ? 'client' : 'network-error');
+      this.destroy(count === endOfFile ? 'client' : 'network-error');
     }
   }
 
@@ -80,25 +76,15 @@ export class HandleConnection extends BufferedConnection {
     if (this.handleIsClosed) return;
     const request = this.internals.createShutdownRequest();
     request.oncomplete = () => undefined;
-    if (this.handle.shutdown(request) < 0) {
-      this.closeHandle();
-      return;
-    }
     // Closing with unread input would reset the connection and take our last words away from the peer: read on until
     // it closes, for a while.
-    this.startReading();
-    this.lingerTimer = setTimeout(() => this.closeHandle(), lingerMs);
-    this.lingerTimer.unref();
+    if (this.handle.shutdown(request) < 0) this.destroy('network-error');
+    else this.startReading();
   }
 
   protected abort(): void {
-    this.closeHandle();
-  }
-
-  private closeHandle(): void {
     if (this.handleIsClosed) return;
     this.handleIsClosed = true;
-    if (this.lingerTimer !== null) clearTimeout(this.lingerTimer);
     this.handle.close();
   }
 }

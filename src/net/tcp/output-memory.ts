@@ -20,18 +20,24 @@ export class OutputMemory {
   private readonly usedSlabs: Buffer[] = [];
   private readonly freeSlabs: Buffer[] = [];
   private readonly freeChunks: Buffer[] = [];
-  private slabIsBorrowed = false;
+  private slabIsLent = false;
 
   /** Makes sure that `length` bytes lie free behind `slabCursor` in `slab`. */
   makeSlabRoom(length: number): void {
     if (this.slabCursor + length <= slabBytes) return;
-    if (!this.slabIsBorrowed) this.usedSlabs.push(this.slab);
+    if (!this.slabIsLent) this.usedSlabs.push(this.slab);
     this.nextSlab();
   }
 
   /** Says that the kernel has not taken a span of `slab` yet: the slab is left to it and not used again. */
-  lendSlab(): void {
-    this.slabIsBorrowed = true;
+  lendSlab(slab: Buffer): void {
+    if (slab === this.slab) {
+      this.slabIsLent = true;
+      return;
+    }
+    // The turn has filled it and gone on to another one.
+    const at = this.usedSlabs.indexOf(slab);
+    if (at !== -1) this.usedSlabs.splice(at, 1);
   }
 
   /** Called when every span of the turn was written or moved. */
@@ -40,7 +46,7 @@ export class OutputMemory {
       const slab = this.usedSlabs.pop() as Buffer;
       if (this.freeSlabs.length < pooledSlabsMax) this.freeSlabs.push(slab);
     }
-    if (this.slabIsBorrowed) this.nextSlab();
+    if (this.slabIsLent) this.nextSlab();
     this.slabCursor = 0;
   }
 
@@ -57,6 +63,6 @@ export class OutputMemory {
   private nextSlab(): void {
     this.slab = this.freeSlabs.pop() ?? Buffer.allocUnsafeSlow(slabBytes);
     this.slabCursor = 0;
-    this.slabIsBorrowed = false;
+    this.slabIsLent = false;
   }
 }

@@ -12,11 +12,8 @@ import {
   writePending,
 } from './buffered-connection.ts';
 
-const lingerMs = 2_000;
-
 export class StreamConnection extends BufferedConnection {
   private readonly stream: Duplex;
-  private lingerTimer: NodeJS.Timeout | null = null;
 
   constructor(
     id: number,
@@ -31,9 +28,12 @@ export class StreamConnection extends BufferedConnection {
     this.remotePort = peer.port;
     stream.on('data', (chunk: Buffer) => this.onChunk(chunk));
     stream.pause(); // A listener for data has set it flowing; the handler does not exist yet.
-    stream.on('end', () => (this.closed ? this.abort() : this.destroy('client')));
+    // After `close` the stream goes by itself, when its output has left too.
+    stream.on('end', () => (this.closed ? undefined : this.destroy('client')));
     stream.on('error', () => this.destroy('network-error'));
     stream.on('close', () => this.destroy('network-error'));
+    // It broke on its way here and may have said so already.
+    if (stream.destroyed) setImmediate(() => this.destroy('network-error'));
   }
 
   private onChunk(chunk: Buffer): void {
@@ -65,12 +65,9 @@ export class StreamConnection extends BufferedConnection {
   protected endOutput(): void {
     this.stream.end();
     this.stream.resume();
-    this.lingerTimer = setTimeout(() => this.stream.destroy(), lingerMs);
-    this.lingerTimer.unref();
   }
 
   protected abort(): void {
-    if (this.lingerTimer !== null) clearTimeout(this.lingerTimer);
     this.stream.destroy();
   }
 }

@@ -45,6 +45,7 @@ export class TcpConnector {
     this.host = {
       turn: this.turn,
       readArea: new ReadArea(readHeadroomBytes, readBytes),
+      outputBytesMax: options.connectionOutputBytesMax,
       outputLowWaterBytes: options.connectionOutputBytesMax >>> 1,
       countReceived: (listener, bytes) => observer.received(listener, bytes),
       countSent: (listener, bytes) => observer.sent(listener, bytes),

@@ -92,7 +92,9 @@ async function exchangeMessage(address: string): Promise<void> {
   const client = await within(connectAsync(`mqtt://${address}`), messageLimitMs, 'a connection');
   try {
     await client.subscribeAsync('pack/smoke', { qos: 1 });
-    const arrived = once(client, 'message') as Promise<[topic: string, payload: Buffer]>;
+    const arrived = new Promise<[topic: string, payload: Buffer]>((resolve) => {
+      client.once('message', (topic, payload) => resolve([topic, payload]));
+    });
     await client.publishAsync('pack/smoke', 'hello', { qos: 1 });
     const [topic, payload] = await within(arrived, messageLimitMs, 'the message');
     check(topic === 'pack/smoke' && payload.toString() === 'hello', `the message came back as ${topic} ${payload}`);
@@ -117,6 +119,9 @@ async function tryProgram(project: string): Promise<void> {
     const { status } = await fetch(`http://${addresses.get('http')}/readyz`);
     check(status === 200, `/readyz answers ${status}`);
     await exchangeMessage(addresses.get('mqtt') ?? '');
+    const [host = '', port = ''] = (addresses.get('mqtt') ?? '').split(':');
+    const publish = ['pub', '-h', host, '-p', port, '-t', 'pack/smoke', '-m', 'hello', '-q', '1'];
+    execFileSync(program, publish, { stdio: 'inherit', env: { ...process.env, PATH: path }, timeout: messageLimitMs });
     broker.kill('SIGTERM');
     const [code, signal] = await within(ended, stopLimitMs, 'the end of the broker');
     check(code === 0, `SIGTERM ends the broker with ${code ?? signal}`);

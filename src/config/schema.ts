@@ -5,10 +5,10 @@
  * Every limit of the node stands here with its unit in its name. A value has its default here and nowhere else.
  */
 import type { Static, TObject } from 'typebox';
+import { choice, either, integer, list, literal, section, text } from '../core/settings/schema-builders.ts';
 import { assert } from '../std/assert.ts';
 import { defaultHost, formatAddress } from './address.ts';
 import type { SettingSchema } from './json-schema.ts';
-import { choice, either, integer, list, literal, section, text } from '../core/settings/schema-builders.ts';
 
 /** What the configuration needs to know of a registered protocol. */
 export interface ConfigurationPart {

@@ -57,7 +57,8 @@ export class TcpFixture {
   readonly connector: TcpConnector;
   private readonly server: Server;
   private readonly peers = new Set<Socket>();
-  private readonly arrivals = new Map<number, (pair: { handler: Recorder; connection: Connection }) => void>();
+  /** Accepted connections by the peer's port. */
+  private readonly arrivals = new Map<number, { handler: Recorder; connection: Connection }>();
   /** Called in `accept`, before the connection starts. */
   accepted: (handler: Recorder) => void = () => undefined;
 
@@ -67,8 +68,12 @@ export class TcpFixture {
       driver,
       connectionOutputBytesMax: outputBytesMax,
       observer: {
-        received: (_listener, bytes) => void (counts.received += bytes),
-        sent: (_listener, bytes) => void (counts.sent += bytes),
+        received: (_listener, bytes) => {
+          counts.received += bytes;
+        },
+        sent: (_listener, bytes) => {
+          counts.sent += bytes;
+        },
         opened: () => void counts.opened++,
         closed: (_listener, reason) => void counts.closed.set(reason, (counts.closed.get(reason) ?? 0) + 1),
       },
@@ -79,7 +84,7 @@ export class TcpFixture {
       this.connector.adopt(socket, listener, (connection) => {
         const handler = new Recorder(connection);
         this.accepted(handler);
-        this.arrivals.get(remotePort ?? 0)?.({ handler, connection });
+        this.arrivals.set(remotePort ?? 0, { handler, connection });
         return handler;
       });
     });
@@ -103,18 +108,21 @@ export class TcpFixture {
     this.peers.add(peer);
     peer.once('close', () => this.peers.delete(peer));
     await once(peer, 'connect');
-    // The accepting side runs on this thread, and not before this turn has ended.
-    const arrival = await new Promise<{ handler: Recorder; connection: Connection }>((resolve) => {
-      this.arrivals.set(peer.localPort ?? 0, resolve);
-    });
-    this.arrivals.delete(peer.localPort ?? 0);
-    return { peer, ...arrival };
+    const port = peer.localPort ?? 0;
+    for (;;) {
+      const arrival = this.arrivals.get(port);
+      this.arrivals.delete(port);
+      if (arrival !== undefined) return { peer, ...arrival };
+      await turn();
+    }
   }
 
   async stop(): Promise<void> {
     for (const peer of this.peers) peer.destroy();
     this.connector.destroyAll('shutdown');
-    await new Promise<void>((resolve) => this.server.close(() => resolve()));
+    // Its callback would wait for socket objects whose handles the connector has taken.
+    this.server.close();
+    await turn();
   }
 }
 
@@ -130,7 +138,8 @@ export async function until(condition: () => boolean): Promise<void> {
 /** Everything that the peer reads until the stream ends. */
 export async function readToEnd(peer: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of peer) chunks.push(chunk as Buffer);
+  peer.on('data', (chunk: Buffer) => chunks.push(chunk));
+  if (!peer.readableEnded) await once(peer, 'end');
   return Buffer.concat(chunks);
 }
 

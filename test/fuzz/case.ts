@@ -1,7 +1,8 @@
 /** What a fuzz case is: a kind with a name, that plays with the broker on connections of its own. */
-import { type Chunking, chunkings, RawClient, within } from './raw-client.ts';
+
+import { type ConnectOptions, connectPacket, type Level } from './packets.ts';
 import type { Random } from './random.ts';
-import { connectPacket, type ConnectOptions, type Level } from './packets.ts';
+import { type Chunking, chunkings, RawClient, within } from './raw-client.ts';
 
 export interface FuzzCase {
   readonly kind: string;

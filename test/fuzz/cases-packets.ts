@@ -91,7 +91,14 @@ const validTraffic: FuzzCase = {
   },
 };
 
-export const states = ['before CONNECT', 'glued to CONNECT', 'connected', 'twice', 'after DISCONNECT', 'after a fault'] as const;
+export const states = [
+  'before CONNECT',
+  'glued to CONNECT',
+  'connected',
+  'twice',
+  'after DISCONNECT',
+  'after a fault',
+] as const;
 
 /** Every packet type in every state at every level; the table is walked through in order. */
 export const stateCombinations = states.flatMap((state) =>

@@ -48,7 +48,8 @@ export const mutations: ReadonlyMap<string, Mutation> = new Map<string, Mutation
     'bit flips',
     (random, packet) => {
       const flipped = Buffer.from(packet);
-      for (let count = random.between(1, 4); count > 0; count--) flipped[random.below(flipped.length)] ^= 1 << random.below(8);
+      for (let count = random.between(1, 4); count > 0; count--)
+        flipped[random.below(flipped.length)] ^= 1 << random.below(8);
       return flipped;
     },
   ],
@@ -57,7 +58,15 @@ export const mutations: ReadonlyMap<string, Mutation> = new Map<string, Mutation
     'length lies',
     (random, packet) => {
       const body = packet.subarray(1 + lengthBytes(packet));
-      const lie = random.pick([0, 1, body.length - 1, body.length + 1, body.length * 2, random.below(300), 268_435_455]);
+      const lie = random.pick([
+        0,
+        1,
+        body.length - 1,
+        body.length + 1,
+        body.length * 2,
+        random.below(300),
+        268_435_455,
+      ]);
       return Buffer.concat([packet.subarray(0, 1), encodeLength(Math.max(0, lie)), body]);
     },
   ],
@@ -100,7 +109,8 @@ export const mutations: ReadonlyMap<string, Mutation> = new Map<string, Mutation
     'extreme varints',
     (random, packet) => {
       const length = Buffer.from(random.pick(extremeLengths));
-      if (random.oneIn(2)) return Buffer.concat([packet.subarray(0, 1), length, packet.subarray(1 + lengthBytes(packet))]);
+      if (random.oneIn(2))
+        return Buffer.concat([packet.subarray(0, 1), length, packet.subarray(1 + lengthBytes(packet))]);
       const at = random.between(2, Math.max(2, packet.length));
       return repaired(random, Buffer.concat([packet.subarray(0, at), length, packet.subarray(at)]));
     },

@@ -71,7 +71,8 @@ export function topicOf(random: Random): string {
 }
 
 export function filterOf(random: Random): string {
-  if (random.oneIn(12)) return random.pick(['#', '+/#', 'fuzz/#', '+', '/+', 'fuzz/+/+', '$share/g/fuzz/#', '$share/g/+/+']);
+  if (random.oneIn(12))
+    return random.pick(['#', '+/#', 'fuzz/#', '+', '/+', 'fuzz/+/+', '$share/g/fuzz/#', '$share/g/+/+']);
   const words = topicOf(random).split('/');
   if (random.oneIn(2)) words[random.below(words.length)] = '+';
   if (random.oneIn(3)) words.push('#');
@@ -137,7 +138,9 @@ export function willOf(random: Random, level: Level): NonNullable<IConnectPacket
     payload: random.bytes(random.below(60)),
     qos: random.pick([0, 1, 2]),
     retain: random.oneIn(3),
-    ...(level === 5 ? { properties: { willDelayInterval: random.pick([0, 0, 1, 2]), ...messageProperties(random) } } : {}),
+    ...(level === 5
+      ? { properties: { willDelayInterval: random.pick([0, 0, 1, 2]), ...messageProperties(random) } }
+      : {}),
   };
 }
 
@@ -176,14 +179,18 @@ export function subscribePacket(random: Random, level: Level, filters?: readonly
   const subscriptions = wanted.map((topic) => ({
     topic,
     qos: random.pick([0, 1, 2] as const),
-    ...(level === 5 ? { nl: !topic.startsWith('$share/') && random.oneIn(4), rap: random.oneIn(3), rh: random.below(3) } : {}),
+    ...(level === 5
+      ? { nl: !topic.startsWith('$share/') && random.oneIn(4), rap: random.oneIn(3), rh: random.below(3) }
+      : {}),
   }));
   return generate(
     {
       cmd: 'subscribe',
       messageId: random.between(1, 65_535),
       subscriptions,
-      ...(level === 5 && random.oneIn(2) ? { properties: { subscriptionIdentifier: random.between(1, 268_435_455) } } : {}),
+      ...(level === 5 && random.oneIn(2)
+        ? { properties: { subscriptionIdentifier: random.between(1, 268_435_455) } }
+        : {}),
     },
     { protocolVersion: level },
   );
@@ -213,7 +220,9 @@ function plainPacket(random: Random, level: Level, type: PlainType): Packet {
   const messageId = random.between(1, 65_535);
   switch (type) {
     case 'connack':
-      return level === 5 ? { cmd: type, reasonCode: 0, sessionPresent: false } : { cmd: type, returnCode: 0, sessionPresent: false };
+      return level === 5
+        ? { cmd: type, reasonCode: 0, sessionPresent: false }
+        : { cmd: type, returnCode: 0, sessionPresent: false };
     case 'puback':
     case 'pubrec':
     case 'pubrel':

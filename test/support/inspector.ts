@@ -94,7 +94,11 @@ export class Inspector {
     if (thread === 'main') {
       this.socket.send(message);
     } else {
-      const wrapped = { id: this.nextId++, method: 'NodeWorker.sendMessageToWorker', params: { message, sessionId: thread } };
+      const wrapped = {
+        id: this.nextId++,
+        method: 'NodeWorker.sendMessageToWorker',
+        params: { message, sessionId: thread },
+      };
       this.socket.send(JSON.stringify(wrapped));
     }
     return new Promise((resolve, reject) => {

@@ -38,6 +38,8 @@ export class Route {
   /** Generation of the targets; they are stale when the router's differs or `stale` is set. */
   generation = -1;
   stale = true;
+  /** Of the route cache that holds it, see `Router.currentOf`. */
+  cacheAge = 0;
 
   constructor(topic: string, topicBytes: Buffer) {
     this.topic = topic;

@@ -28,7 +28,7 @@ import {
 } from './retained-replica.ts';
 import { Route, type Subscriber, type Subscription, type Target } from './route.ts';
 import type { RouterShared } from './router-shared.ts';
-import { Run } from './run.ts';
+import { copyOf, Run } from './run.ts';
 import { SharedGroups } from './shared-groups.ts';
 
 /** Distinct topics whose routes are kept; more are computed each time. 65,536 x about 400 B = 26 MiB at the most. */
@@ -81,6 +81,8 @@ export class Router {
   private readonly log: Logger;
   /** Moves when a wildcard filter comes or goes, which can touch any topic. */
   private generation = 0;
+  /** Moves when the cache lets all routes go: invalidations do not reach those that publishers hold on to. */
+  private cacheAge = 0;
   private readonly incoming = new Run();
   private waiting: (() => void)[] = [];
   private deferred: Deferred[] = [];
@@ -128,7 +130,11 @@ export class Router {
     );
     this.groups = new SharedGroups(workerIndex, options.control, {
       hasRoom: (bytes) => this.hasRoom(bytes),
+      whenRoom: (callback) => this.whenRoom(callback),
       sendToMember: (worker, member, run) => this.sendToMember(worker, member, run),
+      catchUp: () => this.catchUp(),
+      dropped: (run) =>
+        this.log.warn('Cannot keep a publication for a member elsewhere: too many wait already', { topic: run.topic }),
       changed: (filter) => this.invalidate(filter),
     });
     options.control.onWorkerReady((worker) => this.sendRetainedTo(worker));
@@ -136,7 +142,7 @@ export class Router {
 
   /** Begins to consume what other workers publish. */
   start(): void {
-    for (const consumer of this.consumers) consumer?.attach();
+    for (const [index, consumer] of this.consumers.entries()) if (consumer?.attach()) this.doorbell.ring(index);
     if (this.workerCount === 1) return;
     this.doorbell.listen(() => this.onDoorbell());
     this.onDoorbell();
@@ -203,15 +209,24 @@ export class Router {
     if (topicError(topic) !== undefined) return null;
     const topicBytes = Buffer.from(buffer.subarray(start, start + length));
     const route = new Route(topic, topicBytes);
-    // A full cache lets all routes go: those that publishers still hold would not hear of new subscriptions.
-    if (this.routes.insert(topicBytes, route)) this.generation++;
+    if (this.routes.insert(topicBytes, route)) {
+      this.cacheAge++;
+      this.generation++;
+    }
+    route.cacheAge = this.cacheAge;
     return route;
   }
 
-  /** Whether `buffer[start, start + length)` is the topic of `route`. */
+  /** The route to hold on to instead of `route`, which the cache may have let go: that one costs more per publication. */
+  currentOf(route: Route): Route {
+    if (route.cacheAge === this.cacheAge) return route;
+    return this.routeOf(route.topicBytes, 0, route.topicBytes.length) ?? route;
+  }
+
+  /** Whether `buffer[start, start + length)` is the topic of `route`, and the cache still holds it. */
   isRouteOf(route: Route, buffer: Buffer, start: number, length: number): boolean {
     const { topicBytes } = route;
-    if (topicBytes.length !== length) return false;
+    if (topicBytes.length !== length || route.cacheAge !== this.cacheAge) return false;
     for (let index = 0; index < length; index++) {
       if (topicBytes[index] !== buffer[start + index]) return false;
     }
@@ -224,7 +239,8 @@ export class Router {
     route.targets = targetsOf(found);
     route.groups = this.groups.match(route.topic);
     route.generation = this.generation;
-    route.stale = false;
+    // Nobody tells a route that the cache has let go of new subscriptions: it is made anew for each publication.
+    route.stale = route.cacheAge !== this.cacheAge;
   }
 
   // ---- publishing
@@ -309,8 +325,9 @@ export class Router {
     return this.producer.recordBytesMax - headBytes - topicLength;
   }
 
+  /** Room for `bytes` in any number of records; for the longest record there is, when that is less. */
   private hasRoom(bytes: number): boolean {
-    return this.producer.claim(headBytes + bytes) >= 0;
+    return this.producer.claim(Math.min(headBytes + bytes, this.producer.recordBytesMax)) >= 0;
   }
 
   private send(kind: number, maskLow: number, maskHigh: number, topic: Buffer, run: Run, word: number): boolean {
@@ -545,14 +562,6 @@ export class Router {
 
 function wordsOf(bytes: Buffer): Int32Array {
   return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
-}
-
-function copyOf(run: Run): Run {
-  const copy = Object.assign(new Run(), run);
-  copy.buffer = Buffer.from(run.buffer.subarray(run.start, run.end));
-  copy.start = 0;
-  copy.end = copy.buffer.length;
-  return copy;
 }
 
 function roomForAll(groups: NonNullable<Route['groups']>, run: Run): boolean {

@@ -30,3 +30,12 @@ export class Run {
   /** Counts runs, so that a protocol can tell whether what it derived from the previous run still holds. */
   sequence = 0;
 }
+
+/** A copy with bytes of its own, for whoever has to keep a run. */
+export function copyOf(run: Run): Run {
+  const copy = Object.assign(new Run(), run);
+  copy.buffer = Buffer.from(run.buffer.subarray(run.start, run.end));
+  copy.start = 0;
+  copy.end = copy.buffer.length;
+  return copy;
+}

@@ -7,14 +7,22 @@
 import type { ControlPlane } from '../ports/control-plane.ts';
 import { SubscriptionIndex } from '../routing/subscription-index.ts';
 import type { SharedGroupTarget, Target } from './route.ts';
-import { Run } from './run.ts';
+import { copyOf, Run } from './run.ts';
 
 const channel = 'shared-groups';
+/** Publications for members elsewhere that wait for room in the ring, bytes. Publishers are held back before that. */
+const waitingBytesMax = 16_777_216;
 
 /** What the groups need of their router. */
 export interface GroupRouter {
   hasRoom(bytes: number): boolean;
+  whenRoom(callback: () => void): void;
+  /** False when the ring has no room. */
   sendToMember(worker: number, member: number, run: Run): boolean;
+  /** Sees everything that other workers have sent up to now. */
+  catchUp(): void;
+  /** A publication is lost since too many wait. */
+  dropped(run: Run): void;
   /** Routes that this filter touches are stale. */
   changed(filter: string): void;
 }
@@ -63,19 +71,23 @@ class Group implements SharedGroupTarget {
   hasRoomFor(run: Run): boolean {
     if (!this.members.some((member) => member.local === null)) return true;
     // The worst case: each publication in a record of its own, with its head and padding.
-    return this.owner.router.hasRoom(run.end - run.start + run.count * (run.topicBytes.length + 128));
+    return this.owner.hasRoom(run.end - run.start + run.count * (run.topicBytes.length + 128));
   }
 
   share(run: Run): void {
     const { part } = this;
-    this.owner.split(run, part, () => this.give(part));
+    this.owner.split(run, part, () => {
+      if (!this.give(part)) this.owner.keep(this, part);
+    });
   }
 
-  private give(part: Run): void {
+  /** False when the member lives elsewhere and cannot be sent anything now. */
+  give(part: Run): boolean {
     const member = this.choose();
-    if (member === null) return;
-    if (member.local !== null) member.local.deliver(part);
-    else this.owner.router.sendToMember(member.worker, member.id, part);
+    if (member === null) return true;
+    if (member.local === null) return this.owner.send(member, part);
+    member.local.deliver(part);
+    return true;
   }
 
   /** Round robin over the members that are online; over all of them when none is. */
@@ -96,7 +108,13 @@ export class SharedGroups {
   private readonly groups = new Map<string, Group>();
   private readonly index = new SubscriptionIndex<Group>();
   private readonly locals = new Map<number, { group: Group; member: Member }>();
+  /** Groups of members that left, until nothing for them is on its way any more. */
+  private readonly former = new Map<number, string>();
   private readonly splitters = new Map<number, RunSplitter>();
+  /** Publications that could not be sent, oldest first; whoever is the next member by then gets them. */
+  private waiting: { readonly key: string; readonly run: Run }[] = [];
+  private waitingBytes = 0;
+  private isFlushing = false;
   private nextId = 1;
 
   constructor(workerIndex: number, control: ControlPlane, router: GroupRouter) {
@@ -131,8 +149,13 @@ export class SharedGroups {
     const entry = this.locals.get(id);
     if (entry === undefined) return;
     this.locals.delete(id);
+    this.former.set(id, entry.group.key);
     this.removeMember(entry.group, (member) => member === entry.member);
-    this.control.broadcast(channel, this.messageOf('leave', entry.group, entry.member), () => undefined);
+    this.control.broadcast(channel, this.messageOf('leave', entry.group, entry.member), () => {
+      // Nobody sends to it any more, and what was sent before lies in the rings.
+      this.router.catchUp();
+      this.former.delete(id);
+    });
   }
 
   /** The member's `isOnline` changed. */
@@ -152,9 +175,50 @@ export class SharedGroups {
 
   deliverToMember(id: number, run: Run): void {
     const entry = this.locals.get(id);
+    if (entry !== undefined) {
+      entry.member.local?.deliver(run);
+      return;
+    }
     // It left while the publication was on its way: the next one of the group takes it.
-    if (entry !== undefined) entry.member.local?.deliver(run);
-    else for (const group of this.match(run.topic) ?? []) group.share(run);
+    this.groups.get(this.former.get(id) ?? '')?.share(run);
+  }
+
+  // ---- members elsewhere
+
+  hasRoom(bytes: number): boolean {
+    return this.waiting.length === 0 && this.router.hasRoom(bytes);
+  }
+
+  send(member: Member, part: Run): boolean {
+    // What waits goes first, so that the order is kept.
+    if (this.waiting.length > 0 && !this.isFlushing) return false;
+    return this.router.sendToMember(member.worker, member.id, part);
+  }
+
+  /** The ring turned out to be full within a run, or a member that left passed something on. */
+  keep(group: Group, part: Run): void {
+    const bytes = part.end - part.start;
+    if (this.waitingBytes + bytes > waitingBytesMax) {
+      this.router.dropped(part);
+      return;
+    }
+    this.waiting.push({ key: group.key, run: copyOf(part) });
+    this.waitingBytes += bytes;
+    if (this.waiting.length === 1) this.router.whenRoom(() => this.flush());
+  }
+
+  private flush(): void {
+    this.isFlushing = true;
+    let sent = 0;
+    for (const { key, run } of this.waiting) {
+      const group = this.groups.get(key);
+      if (group !== undefined && !group.give(run)) break;
+      this.waitingBytes -= run.end - run.start;
+      sent++;
+    }
+    this.waiting.splice(0, sent);
+    this.isFlushing = false;
+    if (this.waiting.length > 0) this.router.whenRoom(() => this.flush());
   }
 
   get groupCount(): number {

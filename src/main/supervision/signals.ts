@@ -12,16 +12,25 @@ export function exitCodeOf(signal: StopSignal): number {
   return 128 + constants.signals[signal];
 }
 
-/** Calls `stop` at the first signal and `abort` at the second. Returns what removes the handlers. */
-export function onStopSignals(stop: (signal: StopSignal) => void, abort: (signal: StopSignal) => void): () => void {
-  let stopping = false;
+/** One Ctrl-C under npm arrives twice, from the terminal and from npm; within this time it counts once. */
+const echoMs = 500;
+
+/**
+ * Calls `stop` at the first signal and `abort` at the second. Returns what removes the handlers. `now` is a clock in ms.
+ */
+export function onStopSignals(
+  stop: (signal: StopSignal) => void,
+  abort: (signal: StopSignal) => void,
+  now: () => number = () => performance.now(),
+): () => void {
+  let first: { signal: StopSignal; atMs: number } | null = null;
   const handler = (signal: StopSignal): void => {
-    if (stopping) {
+    if (first === null) {
+      first = { signal, atMs: now() };
+      stop(signal);
+    } else if (signal !== first.signal || now() - first.atMs >= echoMs) {
       abort(signal);
-      return;
     }
-    stopping = true;
-    stop(signal);
   };
   for (const signal of SIGNALS) process.on(signal, handler);
   return () => {

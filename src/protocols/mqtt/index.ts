@@ -1,6 +1,10 @@
 /** MQTT 3.1, 3.1.1 and 5.0 as a protocol of the broker. Thread: one `MqttWorker` per connection worker. */
+
+import type { Router } from '../../core/broker/router.ts';
 import type { Connection, ConnectionHandler } from '../../core/ports/connection.ts';
 import type { Protocol, ProtocolContext, ProtocolWorker } from '../../core/ports/protocol.ts';
+import { TOPIC_BYTES_MAX } from '../../core/routing/topic.ts';
+import type { Logger } from '../../observability/log.ts';
 import { ReasonCode } from './codec/reason-code.ts';
 import { Delivery } from './delivery/delivery.ts';
 import { splitRun } from './delivery/run-of-frame.ts';
@@ -11,13 +15,16 @@ import { SessionRegistry } from './handlers/session-registry.ts';
 import { MqttMetrics, mqttMetrics } from './metrics.ts';
 import { type MqttSettings, mqttSettings } from './settings.ts';
 
+/** What a packet costs in a ring beside its bytes and its topic, at the most. */
+const recordOverheadBytes = 256;
+
 class MqttWorker implements ProtocolWorker {
   private readonly host: ClientHost;
   private readonly publishing = new Publishing();
 
   constructor(context: ProtocolContext) {
     const { router, directory, timers, log, handshakeTimeoutMs } = context;
-    const settings = context.settings as MqttSettings;
+    const settings = fitToRing(context.settings as MqttSettings, router, log);
     const metrics = new MqttMetrics(context.metrics);
     const { queuedMessagesMax, queuedBytesMax } = settings;
     const delivery = new Delivery(metrics, {
@@ -40,6 +47,19 @@ class MqttWorker implements ProtocolWorker {
     this.host.isDraining = true;
     this.host.registry.forEachLink((link) => link.end(ReasonCode.SERVER_SHUTTING_DOWN, 'shutdown'));
   }
+}
+
+/**
+ * Packets are as large as the settings say, and no larger than what the ring takes: their frame, the topic that stands
+ * for an alias, and the topic once more in a record of the ring.
+ */
+function fitToRing(settings: MqttSettings, router: Router, log: Logger): MqttSettings {
+  const ringBytes = router.runBytesMax(0) - recordOverheadBytes;
+  const longestBytes = Math.max(ringBytes - 2 * TOPIC_BYTES_MAX, Math.floor(ringBytes / 3));
+  const packetBytesMax = Math.min(settings.packetBytesMax, longestBytes);
+  if (packetBytesMax < settings.packetBytesMax)
+    log.warn('The ring is too small for the largest packet', { packetBytesMax });
+  return { ...settings, packetBytesMax, connectBytesMax: Math.min(settings.connectBytesMax, longestBytes) };
 }
 
 export const mqtt: Protocol = {

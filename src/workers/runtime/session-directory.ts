@@ -20,6 +20,8 @@ interface ScopeState {
   /** Names that this worker owns; those being handed over are in `yielded` too. */
   readonly owned: Set<string>;
   readonly yielded: Set<string>;
+  /** How many claims of a name wait for an answer. */
+  readonly claimed: Map<string, number>;
 }
 
 interface PendingClaim {
@@ -46,7 +48,7 @@ export class WorkerSessionDirectory implements SessionDirectory {
 
   register(scope: string, owner: SessionOwner): void {
     assert(!this.scopes.has(scope), `one owner per scope: ${scope}`);
-    this.scopes.set(scope, { owner, owned: new Set(), yielded: new Set() });
+    this.scopes.set(scope, { owner, owned: new Set(), yielded: new Set(), claimed: new Map() });
   }
 
   claim(scopeName: string, name: string, discard: boolean, callbacks: ClaimCallbacks): void {
@@ -59,6 +61,7 @@ export class WorkerSessionDirectory implements SessionDirectory {
     }
     const request = this.nextRequest++;
     this.pending.set(request, { scope, name, callbacks });
+    scope.claimed.set(name, (scope.claimed.get(name) ?? 0) + 1);
     this.post({ type: 'claim', request, scope: scopeName, name, discard });
   }
 
@@ -67,7 +70,9 @@ export class WorkerSessionDirectory implements SessionDirectory {
     const scope = this.scope(scopeName);
     // A session that is being handed over leaves by the answer to `release-session`.
     if (scope.yielded.has(name)) return;
-    if (scope.owned.delete(name)) this.post({ type: 'release', scope: scopeName, name });
+    if (!scope.owned.delete(name)) return;
+    // The hub may have granted the name to another claim of this worker already, and would take this for its end.
+    if (!scope.claimed.has(name)) this.post({ type: 'release', scope: scopeName, name });
   }
 
   /** Claims that wait for an answer. */
@@ -133,6 +138,9 @@ export class WorkerSessionDirectory implements SessionDirectory {
   private granted(request: number, state: unknown): void {
     const { scope, name, callbacks } = this.claimOf(request);
     this.pending.delete(request);
+    const waiting = (scope.claimed.get(name) ?? 1) - 1;
+    if (waiting > 0) scope.claimed.set(name, waiting);
+    else scope.claimed.delete(name);
     // Before the callback, which may release it again.
     scope.owned.add(name);
     callbacks.granted({ state });

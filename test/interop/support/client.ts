@@ -109,14 +109,17 @@ export class ConnectionRefused extends Error {
 /** Longest wait for what must come; only a failing test waits that long. */
 const waitLimitMs = 15_000;
 /** Wait for what must not come. */
-const quietMs = 200;
+const quietMs = 120;
 
 export abstract class InteropClient {
   readonly version: Version;
   connack: Connack = { sessionPresent: false, properties: {} };
   /** In the order of arrival. */
   readonly received: Received[] = [];
-  /** Reason code of the broker's DISCONNECT, or null when it closed without one. */
+  /**
+   * Reason code of the broker's DISCONNECT, or null when it closed without one. paho reads the reason code only where
+   * properties follow and answers 0 otherwise.
+   */
   readonly closed: Promise<number | null>;
   protected markClosed!: (reasonCode: number | null) => void;
   private wake: (() => void) | null = null;
@@ -129,14 +132,17 @@ export abstract class InteropClient {
   }
 
   /** Answers the reason code of each filter. Rejects when the connection ends before. */
-  abstract subscribe(filters: string | readonly Filter[], options?: { subscriptionIdentifier?: number }): Promise<number[]>;
+  abstract subscribe(
+    filters: string | readonly Filter[],
+    options?: { subscriptionIdentifier?: number },
+  ): Promise<number[]>;
   abstract unsubscribe(filters: readonly string[]): Promise<number[]>;
   /** Resolves with the reason code when the exchange is over: at once for QoS 0, after PUBACK or PUBCOMP otherwise. */
   abstract publish(topic: string, payload: string | Buffer, options?: PublishOptions): Promise<number>;
   abstract disconnect(options?: DisconnectOptions): Promise<void>;
   /** Ends the TCP connection without a DISCONNECT. */
   abstract cut(): Promise<void>;
-  /** Sends nothing any more, not even PINGREQ; the connection stays open. */
+  /** Neither reads nor sends any more, not even PINGREQ; the connection stays open. */
   abstract fallSilent(): Promise<void>;
 
   protected add(message: Received): void {

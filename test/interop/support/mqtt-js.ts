@@ -1,9 +1,9 @@
 /** MQTT.js as a client of the interoperability tests; see `client.ts`. */
-import mqtt, { type IPublishPacket, type MqttClient, type Packet } from 'mqtt';
+import mqtt, { type IPublishPacket, type MqttClient, type Packet, Store } from 'mqtt';
 import {
   type ClientLibrary,
-  type ConnectOptions,
   ConnectionRefused,
+  type ConnectOptions,
   type DisconnectOptions,
   type Filter,
   InteropClient,
@@ -15,11 +15,24 @@ import {
 
 type LibraryProperties = NonNullable<IPublishPacket['properties']>;
 
+export interface MqttJsOptions extends ConnectOptions {
+  /**
+   * QoS 2 messages that were received and not released, for clients that go on with the session of another one. Without
+   * it a new client has forgotten the message when PUBREL comes.
+   */
+  readonly incomingStore?: Store;
+}
+
+/** A store that survives the end of its client. */
+export function createIncomingStore(): Store {
+  return new Store({ clean: false });
+}
+
 class MqttJsClient extends InteropClient {
   readonly client: MqttClient;
   private disconnectCode: number | null = null;
 
-  constructor(options: ConnectOptions) {
+  constructor(options: MqttJsOptions) {
     super(options.version);
     this.client = mqtt.connect(`mqtt://127.0.0.1:${options.port}`, {
       protocolVersion: options.version,
@@ -31,6 +44,7 @@ class MqttJsClient extends InteropClient {
       connectTimeout: 15_000,
       ...(options.username === undefined ? {} : { username: options.username }),
       ...(options.password === undefined ? {} : { password: options.password }),
+      ...(options.incomingStore === undefined ? {} : { incomingStore: options.incomingStore }),
       ...willOf(options),
       ...(options.version === 5 ? { properties: connectPropertiesOf(options) } : {}),
     });
@@ -58,15 +72,20 @@ class MqttJsClient extends InteropClient {
         } as InteropClient['connack'];
         resolve(this);
       });
-      this.client.once('error', (error: Error & { code?: number }) => {
-        const { code } = error;
-        reject(typeof code === 'number' && error.message.startsWith('Connection refused') ? new ConnectionRefused(code) : error);
+      this.client.on('packetreceive', (packet: Packet) => {
+        if (packet.cmd !== 'connack') return;
+        const code = (this.version === 5 ? packet.reasonCode : packet.returnCode) ?? 0;
+        if (code !== 0) reject(new ConnectionRefused(code));
       });
+      this.client.once('error', reject);
       this.client.once('close', () => reject(new Error('Cannot connect: the connection ended before CONNACK')));
     });
   }
 
-  async subscribe(wanted: string | readonly Filter[], options?: { subscriptionIdentifier?: number }): Promise<number[]> {
+  async subscribe(
+    wanted: string | readonly Filter[],
+    options?: { subscriptionIdentifier?: number },
+  ): Promise<number[]> {
     const filters = toFilters(wanted);
     const map = new Map<string, { qos: Qos; nl?: boolean; rap?: boolean; rh?: number }>();
     for (const { topic, qos = 0, noLocal, retainAsPublished, retainHandling } of filters) {
@@ -125,6 +144,8 @@ class MqttJsClient extends InteropClient {
     this.client.keepaliveManager?.destroy();
     // Its own watch over PINGRESP must not end the connection before the broker does.
     this.client.sendPing = () => undefined;
+    this.client.stream.unpipe();
+    this.client.stream.pause();
   }
 
   async end(): Promise<void> {
@@ -136,7 +157,9 @@ function willOf({ will, version }: ConnectOptions): object {
   if (will === undefined) return {};
   const { topic, payload, qos = 0, retain = false, properties = {} } = will;
   const extra =
-    version === 5 ? { properties: { ...libraryPropertiesOf(properties), ...delayOf(properties.willDelayInterval) } } : {};
+    version === 5
+      ? { properties: { ...libraryPropertiesOf(properties), ...delayOf(properties.willDelayInterval) } }
+      : {};
   return { will: { topic, payload: Buffer.from(payload), qos, retain, ...extra } };
 }
 
@@ -194,7 +217,7 @@ export class MqttJsLibrary implements ClientLibrary {
   readonly name = 'MQTT.js';
   private readonly clients: MqttJsClient[] = [];
 
-  connect(options: ConnectOptions): Promise<MqttJsClient> {
+  connect(options: MqttJsOptions): Promise<MqttJsClient> {
     const client = new MqttJsClient(options);
     this.clients.push(client);
     return client.connected();

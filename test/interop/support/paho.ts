@@ -10,8 +10,8 @@ import { ensurePahoPython } from '../../../scripts/interop-setup.ts';
 import {
   type ClientLibrary,
   type Connack,
-  type ConnectOptions,
   ConnectionRefused,
+  type ConnectOptions,
   type DisconnectOptions,
   type Filter,
   InteropClient,

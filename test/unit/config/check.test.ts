@@ -6,6 +6,7 @@ import { checkNode } from '../../../src/config/check.ts';
 import { type SettingSchema, walkSchema } from '../../../src/config/json-schema.ts';
 import { loadConfiguration } from '../../../src/config/load.ts';
 import { createSchema } from '../../../src/config/schema.ts';
+import { nodeOf, Problems } from '../../../src/config/source.ts';
 import {
   choice,
   either,
@@ -16,7 +17,6 @@ import {
   section,
   text,
 } from '../../../src/core/settings/schema-builders.ts';
-import { nodeOf, Problems } from '../../../src/config/source.ts';
 import { carrier, parts } from './invented-protocol.ts';
 
 function accepts(schema: TSchema, value: unknown): boolean {

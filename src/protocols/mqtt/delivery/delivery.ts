@@ -6,7 +6,7 @@
  */
 import type { Run } from '../../../core/broker/run.ts';
 import { writeAcknowledgement } from '../codec/acknowledgements.ts';
-import { frameLength, headerLength, PacketType } from '../codec/frame.ts';
+import { frameLength, PacketType } from '../codec/frame.ts';
 import { decodePublish } from '../codec/publish.ts';
 import { encodeSubscriptionIdentifiers, rewrite, rewrittenSize } from '../codec/publish-rewrite.ts';
 import type { MqttMetrics } from '../metrics.ts';
@@ -34,6 +34,11 @@ export class Delivery {
 
   isFull(link: Link): boolean {
     return link.connection.outputBytes > this.limits.outputBytesMax;
+  }
+
+  /** Beyond what deliveries leave there: with answers that the client does not read. */
+  isOverfull(link: Link): boolean {
+    return link.connection.outputBytes > this.limits.outputBytesMax * 2;
   }
 
   // ---- QoS 0
@@ -247,17 +252,32 @@ export class Delivery {
 
   /** After the client came back: what was in flight goes again, in order, with DUP [MQTT-4.4.0-1]. */
   resend(session: Session, link: Link): void {
-    const tooLarge: number[] = [];
-    session.window.forEach((id, state, message) => {
+    const unsent: number[] = [];
+    session.window.forEach((id, state) => {
       if (state === Flight.AWAITS_PUBCOMP) {
         const offset = link.connection.reserve(4);
         writeAcknowledgement(link.connection.outputBuffer, offset, PacketType.PUBREL, id, 0, link.level);
         this.metrics.countSent(PacketType.PUBREL, 1);
-      } else if (message === null || !this.sendMessage(link, message, id, 1, remainingLife(message))) {
-        tooLarge.push(id);
+      } else {
+        unsent.push(id);
       }
     });
-    for (const id of tooLarge) session.window.free(id);
+    session.unsent = unsent;
+    this.resendSome(session, link);
+  }
+
+  /** The Receive Maximum of this connection can be smaller than that of the former one [MQTT-3.3.4-9]. */
+  resendSome(session: Session, link: Link): void {
+    const { unsent, window } = session;
+    if (unsent === null) return;
+    while (unsent.length > 0 && window.used - unsent.length < window.limit) {
+      const id = unsent.shift() as number;
+      const message = window.messageOf(id);
+      if (message !== null && this.sendMessage(link, message, id, 1, remainingLife(message))) continue;
+      // Too large for the client now, or not known any more. One that was acknowledged unasked is free already.
+      if (window.stateOf(id) !== Flight.FREE) window.free(id);
+    }
+    if (unsent.length === 0) session.unsent = null;
   }
 
   // ---- retained
@@ -306,10 +326,4 @@ export interface RetainedDelivery {
 function remainingLife(message: StoredMessage): number {
   if (message.expiresAtMs === 0) return -1;
   return Math.max(0, Math.ceil((message.expiresAtMs - Date.now()) / 1000));
-}
-
-/** Offset of the packet identifier in the PUBLISH frame at `position`. */
-export function packetIdOffset(buffer: Buffer, position: number): number {
-  const at = position + headerLength(buffer, position);
-  return at + 2 + ((buffer[at] << 8) | buffer[at + 1]);
 }

@@ -1,6 +1,6 @@
 /** Describes PUBLISH frames to the router, see the details of a run in `run-encoder.ts`. Connection workers. */
 import type { Run } from '../../../core/broker/run.ts';
-import { frameLength } from '../codec/frame.ts';
+import { frameLength, headerLength } from '../codec/frame.ts';
 import { decodePublish, PublishView } from '../codec/publish.ts';
 
 const view = new PublishView();
@@ -19,8 +19,8 @@ export function fillRunWithView(run: Run, buffer: Buffer, layout: 4 | 5, source:
   run.start = source.start;
   run.end = source.end;
   run.count = 1;
-  // DUP belongs to the publisher's connection and is not passed on [MQTT-3.3.1-3].
-  run.detailA = source.flags & 7;
+  // With DUP, which belongs to the publisher's connection [MQTT-3.3.1-3]: nobody gets such a frame verbatim.
+  run.detailA = source.flags;
   run.detailB = source.end - source.start;
   run.detailC = source.topicStart + source.topicLength - source.start;
   run.detailD = source.expiryS >= 0 ? 1 : 0;
@@ -36,9 +36,18 @@ export function splitRun(run: Run, part: Run, visit: () => void): void {
     part.start = position;
     part.end = next;
     part.detailB = next - position;
+    // Frames of different lengths can have headers of different lengths.
+    part.detailC = packetIdOffset(run.buffer, position);
     // Each part is a run of its own for whoever keeps what was derived from one; negative numbers are no router's.
     part.sequence = --partSequence;
     visit();
     position = next;
   }
+}
+
+/** Where the packet identifier is in the PUBLISH frame at `position`, counted from there: behind the topic. */
+function packetIdOffset(buffer: Buffer, position: number): number {
+  const header = headerLength(buffer, position);
+  const at = position + header;
+  return header + 2 + ((buffer[at] << 8) | buffer[at + 1]);
 }

@@ -36,6 +36,7 @@ export function onAcknowledgement(
 function finish(client: ClientState, session: Session, packetId: number, state: number): void {
   if (session.window.stateOf(packetId) !== state) return;
   session.window.free(packetId);
+  if (session.unsent !== null) client.host.delivery.resendSome(session, client);
   if (session.queue !== null) client.host.delivery.pump(session);
 }
 

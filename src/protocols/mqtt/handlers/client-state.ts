@@ -17,6 +17,7 @@ import type { MqttMetrics } from '../metrics.ts';
 import { generateDisconnect } from '../packets/generate.ts';
 import type { MqttSettings } from '../settings.ts';
 import type { OutgoingAliases } from '../state/outgoing-aliases.ts';
+import type { RetainedReplay } from '../state/retained-replay.ts';
 import type { Link, Session } from '../state/session.ts';
 import type { SessionRegistry } from './session-registry.ts';
 
@@ -36,6 +37,19 @@ export interface ClientHost {
 
 export const Phase = { STRANGER: 0, CLAIMING: 1, CONNECTED: 2, ENDED: 3 } as const;
 
+/** A subscription whose retained messages are to be sent. */
+export interface RetainedRequest {
+  readonly filter: string;
+  readonly qos: 0 | 1 | 2;
+  /** Subscription identifier, 0 for none. */
+  readonly identifier: number;
+}
+
+export type PendingRetained = RetainedReplay<RetainedRequest, RetainedDelivery>;
+
+/** Longest time that one client may take for retained messages before others have their turn, ms. */
+const retainedTurnMs = 5;
+
 export class ClientState implements Link {
   readonly host: ClientHost;
   readonly connection: Connection;
@@ -51,7 +65,7 @@ export class ClientState implements Link {
   route: Route | null = null;
   /** The client asked for no reason strings and user properties [MQTT-3.1.2-29]. */
   wantsProblemInformation = true;
-  pendingRetained: RetainedDelivery[] | null = null;
+  pendingRetained: PendingRetained | null = null;
   /** Cleared by a DISCONNECT without a will [MQTT-3.14.4-3]. */
   endsWithWill = true;
   /** Packets received since the timer looked last; keep-alive wants at least one. */
@@ -121,19 +135,34 @@ export class ClientState implements Link {
     this.connection.close('protocol-error');
   }
 
-  /** Sends retained messages that wait, as far as the output allows. */
+  /** Sends retained messages that wait, as far as the output and this turn allow. */
   sendPendingRetained(): void {
-    const { pendingRetained: pending, session } = this;
-    if (pending === null || session === null) return;
-    let sent = 0;
+    const { pendingRetained: pending, session, host } = this;
+    if (pending === null || session === null || this.connection.closed) return;
+    const limitMs = performance.now() + retainedTurnMs;
     this.pendingRetained = null; // So that messages of QoS 1 and 2 may be sent meanwhile.
-    while (
-      sent < pending.length &&
-      !this.connection.closed &&
-      this.host.delivery.deliverRetained(session, this, pending[sent])
-    )
-      sent++;
-    if (sent < pending.length) this.pendingRetained = pending.slice(sent);
+    for (let step = 1; ; step++) {
+      const { due } = pending;
+      if (due === undefined) {
+        if (!pending.lookUp()) return;
+      } else {
+        if (!host.delivery.deliverRetained(session, this, due)) break; // Goes on when the output has drained.
+        pending.sent();
+      }
+      const isCheap = due !== undefined && step % 64 !== 0;
+      if (isCheap || performance.now() < limitMs) continue;
+      setImmediate(() => this.continueRetained());
+      break;
+    }
+    this.pendingRetained = pending;
+  }
+
+  /** In a later turn: others had theirs meanwhile. */
+  continueRetained(): void {
+    const { session } = this;
+    if (session === null || this.connection.closed) return;
+    this.sendPendingRetained();
+    if (this.pendingRetained === null) this.host.delivery.pump(session);
   }
 
   countReceived(type: number, count = 1): void {

@@ -16,8 +16,12 @@ import { onSubscribe, onUnsubscribe } from './subscribing.ts';
 
 const pingresp = Buffer.from([0xd0, 0]);
 
+/** Subscriptions whose retained messages were not looked up yet, beyond which nothing more is read from the client. */
+const retainedRequestsMax = 10_000;
+
 export class Client extends ClientState implements ConnectionHandler {
   private readonly publishing: Publishing;
+  private isHeldBack = false;
 
   constructor(host: ClientHost, connection: Connection, publishing: Publishing) {
     super(host, connection);
@@ -43,7 +47,31 @@ export class Client extends ClientState implements ConnectionHandler {
       position = next;
       if (this.phase === Phase.CLAIMING) break; // Reading goes on when the session is there.
     }
+    if (this.mustHoldBack()) this.holdBack();
     return position;
+  }
+
+  /** The client does not read what answers it: nothing more is read from it either, or the answers would never end. */
+  private mustHoldBack(): boolean {
+    const { pendingRetained, host } = this;
+    if (pendingRetained !== null && pendingRetained.waitingCount > retainedRequestsMax) return true;
+    return host.delivery.isOverfull(this);
+  }
+
+  private holdBack(): void {
+    this.isHeldBack = true;
+    this.connection.pauseReading();
+  }
+
+  private releaseHold(): void {
+    if (!this.isHeldBack || this.mustHoldBack()) return;
+    this.isHeldBack = false;
+    this.connection.resumeReading();
+  }
+
+  override continueRetained(): void {
+    super.continueRetained();
+    this.releaseHold();
   }
 
   /** Looks at type and length before the whole frame is here, so that nobody makes the broker keep what it will refuse. */
@@ -128,10 +156,11 @@ export class Client extends ClientState implements ConnectionHandler {
   }
 
   onDrain(): void {
+    this.releaseHold();
     const { session } = this;
     if (session === null) return;
-    this.sendPendingRetained();
-    if (this.pendingRetained === null) this.host.delivery.pump(session);
+    if (this.pendingRetained !== null) this.continueRetained();
+    else this.host.delivery.pump(session);
   }
 
   onClose(reason: CloseReason): void {

@@ -15,7 +15,7 @@ import { ReasonCode } from '../codec/reason-code.ts';
 import { fillRunWithView } from '../delivery/run-of-frame.ts';
 import type { ClientState } from './client-state.ts';
 
-/** Longest run, bytes: it fits a chunk of output and a quarter of any ring. */
+/** Longest run, bytes: it fits a chunk of output. Small rings and long topics make it shorter, see `runCountLimit`. */
 const runBytesMax = 60_000;
 /** Most publications in a run. */
 const runCountMax = 4_096;
@@ -54,7 +54,7 @@ export class Publishing {
     if (route === null) return position;
     const { router } = client.host;
     if (view.qos === 2 && client.session?.receivedIds.has(view.packetId)) return this.repeated(client, frameEnd);
-    this.extend(client, buffer, position, frameEnd, end);
+    this.extend(client, buffer, position, frameEnd, end, route.topicBytes.length);
     const { run } = this;
     if (view.topicAlias > 0) {
       this.rewriteAliased(buffer, position, route);
@@ -82,8 +82,11 @@ export class Publishing {
     }
     if (view.topicLength === 0) {
       const aliased = client.aliasRoutes?.get(view.topicAlias);
-      if (aliased === undefined) client.fail(ReasonCode.PROTOCOL_ERROR, 'Topic alias is not known');
-      return aliased ?? null;
+      if (aliased === undefined) {
+        client.fail(ReasonCode.PROTOCOL_ERROR, 'Topic alias is not known');
+        return null;
+      }
+      return router.currentOf(aliased);
     }
     let { route } = client;
     if (route === null || !router.isRouteOf(route, buffer, view.topicStart, view.topicLength)) {
@@ -102,8 +105,18 @@ export class Publishing {
   }
 
   /** Finds the frames behind the first that differ from it in payload and packet identifier only. */
-  private extend(client: ClientState, buffer: Buffer, position: number, frameEnd: number, end: number): void {
+  private extend(
+    client: ClientState,
+    buffer: Buffer,
+    position: number,
+    frameEnd: number,
+    end: number,
+    topicBytes: number,
+  ): void {
     const { view, ids } = this;
+    const ringBytes = client.host.router.runBytesMax(topicBytes);
+    const bytesMax = Math.min(runBytesMax, ringBytes >>> 1);
+    const countMax = runCountLimit(view, frameEnd - position, topicBytes, bytesMax, ringBytes);
     const first = buffer[position];
     const header = view.topicStart - 2 - position;
     const bodyStart = position + header;
@@ -114,10 +127,11 @@ export class Publishing {
     let count = 1;
     let uniform = true;
     ids[0] = view.packetId;
-    this.seen[view.packetId] = ++this.stamp;
+    this.stamp = (this.stamp + 1) >>> 0; // As wide as what it is compared with.
+    this.seen[view.packetId] = this.stamp;
     // A retained message is kept one by one.
-    const limit = view.retain === 1 ? position : Math.min(end, position + runBytesMax);
-    while (next < limit && count < runCountMax && buffer[next] === first) {
+    const limit = view.retain === 1 ? position : Math.min(end, position + bytesMax);
+    while (next < limit && count < countMax && buffer[next] === first) {
       let length = firstLength;
       let body = next + header;
       if (!sameBytes(buffer, position + 1, next + 1, header - 1)) {
@@ -267,6 +281,22 @@ export class Publishing {
       at = writeAcknowledgement(output, at, type, this.ids[index], reasonCode, level);
     client.host.metrics.countSent(type, count);
   }
+}
+
+/**
+ * How many publications may go as one run. A frame with an alias is short, but becomes as long as its topic; and the
+ * members of a shared group on other workers get each publication in a record of its own, with topic and head.
+ */
+function runCountLimit(
+  view: PublishView,
+  frameBytes: number,
+  topicBytes: number,
+  bytesMax: number,
+  ringBytes: number,
+): number {
+  const shared = Math.floor((ringBytes - bytesMax) / (topicBytes + 128));
+  if (view.topicAlias === 0) return Math.min(runCountMax, shared);
+  return Math.min(runCountMax, shared, Math.max(1, Math.floor(bytesMax / (frameBytes + topicBytes))));
 }
 
 function sameBytes(buffer: Buffer, one: number, other: number, length: number): boolean {

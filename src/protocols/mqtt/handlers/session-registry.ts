@@ -96,9 +96,16 @@ export class SessionRegistry implements SessionOwner {
   private prepare(clientId: string, clean: boolean): boolean {
     const session = this.sessions.get(clientId);
     if (session === undefined) return false;
-    if (session.link !== null) this.endLink(session); // Two claims of one client were granted one after the other.
-    if (!this.sessions.has(clientId)) return false;
-    if (!clean) return true;
+    const { link } = session;
+    if (link !== null) {
+      // Two claims of one client were granted one after the other. The connection ends without giving the name back to
+      // the directory, which has just granted it to this worker for the newcomer.
+      session.link = null;
+      this.metrics.block.increment(this.metrics.takenOver);
+      link.end(ReasonCode.SESSION_TAKEN_OVER, 'taken-over');
+      if (session.will?.delayS === 0) this.publishWill(session);
+    }
+    if (!clean && (link === null || session.expiryS > 0)) return true;
     this.remove(session);
     return false;
   }

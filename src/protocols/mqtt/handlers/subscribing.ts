@@ -1,17 +1,19 @@
 /** SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11). Thread: the connection's worker. */
+import type { Router } from '../../../core/broker/router.ts';
 import { filterError } from '../../../core/routing/topic.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import type { RetainedDelivery } from '../delivery/delivery.ts';
 import { generateSuback, generateUnsuback } from '../packets/generate.ts';
 import type { Subscription as Requested, SubscribePacket, UnsubscribePacket } from '../packets/types.ts';
+import { RetainedReplay } from '../state/retained-replay.ts';
 import type { Session } from '../state/session.ts';
 import type { SubscriptionOptions } from '../state/subscription.ts';
-import type { ClientState } from './client-state.ts';
+import type { ClientState, RetainedRequest } from './client-state.ts';
 import { groupOf } from './session-registry.ts';
 
 /** Subscribes to every filter and answers when every publication reaches all of them [MQTT-3.8.4-1]. */
 export function onSubscribe(client: ClientState, session: Session, packet: SubscribePacket): void {
-  const retained: RetainedDelivery[] = [];
+  const retained: RetainedRequest[] = [];
   // One for the loop itself, so that the answer leaves after the last filter was looked at.
   let unfinished = 1;
   const reasonCodes: number[] = [];
@@ -36,7 +38,8 @@ function refusalOf(client: ClientState, session: Session, { filter: path, noLoca
   const { settings } = client.host;
   const filter = filterOf(path);
   if (filter === null || filterError(filter) !== undefined) return ReasonCode.TOPIC_FILTER_INVALID;
-  if (settings.subscribeDenied.includes(filter)) return client.level === 5 ? ReasonCode.NOT_AUTHORIZED : 0x80;
+  // Nobody may, so that it is no question of rights: the failure without a reason, the same in all versions.
+  if (settings.subscribeDenied.includes(filter)) return ReasonCode.UNSPECIFIED_ERROR;
   if (session.subscriptions.size >= settings.subscriptionsMax && !session.subscriptions.has(path))
     return ReasonCode.QUOTA_EXCEEDED;
   // The parser refuses the whole packet for "no local" on a shared subscription [MQTT-3.8.3-4].
@@ -56,7 +59,7 @@ function subscribe(
   session: Session,
   requested: Requested,
   identifier: number,
-  retained: RetainedDelivery[],
+  retained: RetainedRequest[],
   done: () => void,
 ): void {
   const { qos, noLocal, retainAsPublished, retainHandling, filter: path } = requested;
@@ -67,9 +70,22 @@ function subscribe(
   const isNew = registry.subscribe(session, path, group, filter, options, done);
   // Retained messages are not sent to shared subscriptions (4.8.2); otherwise as Retain Handling says [MQTT-3.3.1-9..11].
   if (group !== null || retainHandling === 2 || (retainHandling === 1 && !isNew)) return;
-  registry.router.matchRetained(filter, (_topic, value) => {
+  retained.push({ filter, qos, identifier });
+}
+
+function sendRetained(client: ClientState, retained: readonly RetainedRequest[]): void {
+  if (retained.length === 0) return;
+  const { router } = client.host;
+  client.pendingRetained ??= new RetainedReplay((request: RetainedRequest) => matchRetained(router, request));
+  for (const request of retained) client.pendingRetained.add(request);
+  client.sendPendingRetained();
+}
+
+function matchRetained(router: Router, { filter, qos, identifier }: RetainedRequest): RetainedDelivery[] {
+  const found: RetainedDelivery[] = [];
+  router.matchRetained(filter, (_topic, value) => {
     const published = (value.detailA >> 1) & 3;
-    retained.push({
+    found.push({
       frame: value.frame,
       layout: value.layout === 5 ? 5 : 4,
       qos: Math.min(published, qos) as 0 | 1 | 2,
@@ -78,12 +94,7 @@ function subscribe(
       expiresAtS: value.expiresAtS,
     });
   });
-}
-
-function sendRetained(client: ClientState, retained: readonly RetainedDelivery[]): void {
-  if (retained.length === 0) return;
-  client.pendingRetained = [...(client.pendingRetained ?? []), ...retained];
-  client.sendPendingRetained();
+  return found;
 }
 
 /** [MQTT-3.10.4-4] answered even when nothing was subscribed. */

@@ -65,6 +65,12 @@ export class OutgoingWindow {
     return this.ids[slot] === id ? this.states[slot] : Flight.FREE;
   }
 
+  /** The message of `id`, null when it is not in use, delivered, or not kept. */
+  messageOf(id: number): StoredMessage | null {
+    if (this.messages === null || this.stateOf(id) === Flight.FREE) return null;
+    return this.messages[id & (this.states.length - 1)] ?? null;
+  }
+
   /** The acknowledgement ends the flight of `id`. */
   free(id: number): void {
     const slot = id & (this.states.length - 1);

@@ -40,6 +40,8 @@ export class Session {
   expiryS = 0;
   readonly subscriptions = new Map<string, MqttSubscription>();
   readonly window: OutgoingWindow;
+  /** Identifiers in flight that this connection has not been sent yet, since its Receive Maximum is smaller; oldest first. */
+  unsent: number[] | null = null;
   queue: MessageQueue | null = null;
   readonly receivedIds = new PacketIdSet();
   will: Will | null = null;

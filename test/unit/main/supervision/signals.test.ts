@@ -16,6 +16,24 @@ it('onStopSignals() stops at the first signal and aborts at the next, whichever 
   expect(process.listenerCount('SIGTERM')).toBe(before);
 });
 
+it('onStopSignals() takes the echo of the first signal for the same one', () => {
+  const calls: string[] = [];
+  let nowMs = 0;
+  const remove = onStopSignals(
+    () => calls.push('stop'),
+    () => calls.push('abort'),
+    () => nowMs,
+  );
+  process.emit('SIGINT', 'SIGINT');
+  nowMs = 499;
+  process.emit('SIGINT', 'SIGINT');
+  expect(calls).toEqual(['stop']);
+  nowMs = 500;
+  process.emit('SIGINT', 'SIGINT');
+  expect(calls).toEqual(['stop', 'abort']);
+  remove();
+});
+
 it('exitCodeOf() is what a shell reports', () => {
   expect([exitCodeOf('SIGINT'), exitCodeOf('SIGTERM')]).toEqual([130, 143]);
 });

@@ -1,0 +1,50 @@
+/**
+ * Retained messages that one client is still to be sent, subscription by subscription. What a subscription matches is
+ * looked up when its turn comes and not before: many subscriptions to many retained messages must not become a list of
+ * their product. Pure; one per client while there is something to send, on the connection's worker.
+ */
+
+export class RetainedReplay<Request, Message> {
+  private readonly match: (request: Request) => readonly Message[];
+  private requests: Request[] = [];
+  private requestIndex = 0;
+  private messages: readonly Message[] = [];
+  private messageIndex = 0;
+
+  constructor(match: (request: Request) => readonly Message[]) {
+    this.match = match;
+  }
+
+  add(request: Request): void {
+    this.requests.push(request);
+  }
+
+  /** Subscriptions that were not looked up yet. */
+  get waitingCount(): number {
+    return this.requests.length - this.requestIndex;
+  }
+
+  /** The message whose turn it is; undefined when the next subscription has to be looked up first. */
+  get due(): Message | undefined {
+    return this.messages[this.messageIndex];
+  }
+
+  /** The message that was due has been sent. */
+  sent(): void {
+    this.messageIndex++;
+  }
+
+  /** Looks up the next subscription; false when there is none, and all is done. */
+  lookUp(): boolean {
+    const { requests, requestIndex } = this;
+    if (requestIndex === requests.length) return false;
+    this.requestIndex++;
+    this.messages = this.match(requests[requestIndex]);
+    this.messageIndex = 0;
+    if (this.requestIndex === requests.length) {
+      this.requests = [];
+      this.requestIndex = 0;
+    }
+    return true;
+  }
+}

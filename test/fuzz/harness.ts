@@ -1,0 +1,288 @@
+/**
+ * The fuzz run: a real broker with two workers, lanes that play one seeded case after the other, and witnesses that must
+ * not notice. Called by `run.ts` (60 s, the acceptance) and by `fuzz.test.ts` (seconds, and the canary).
+ *
+ * A case is made of seed and number alone, so its bytes can be made again; which cases overlap is up to the machine.
+ *
+ * Memory is measured twice with all fuzz connections closed, sessions expired and garbage collected: in the middle and at
+ * the end. Its bound: the second half of the run may add `memoryGrowthShareMax` or `memoryGrowthBytesMax`.
+ */
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BrokerProcess } from '../support/broker-process.ts';
+import { Inspector, inspectorFlags, inspectorLines } from '../support/inspector.ts';
+import { CaseContext, type FuzzCase } from './case.ts';
+import { flowCases } from './cases-flows.ts';
+import { packetCases, stateCombinations } from './cases-packets.ts';
+import { Random } from './random.ts';
+import { Pair, Watcher, type WatcherOptions } from './witness.ts';
+
+const laneCount = 12;
+const caseLimitMs = 15_000;
+const baselineLimitMs = 15_000;
+const memoryGrowthShareMax = 0.2;
+const memoryGrowthBytesMax = 40 * 1024 * 1024;
+/** Failures beyond this one repeat themselves. */
+const failuresMax = 20;
+/** Messages in which the supervisor or a worker reports a defect are of level error; these are of Node. */
+const expectedErrors = inspectorLines;
+
+export const fuzzCases: readonly FuzzCase[] = [...packetCases, ...flowCases];
+
+/** What the watchers ask for: one that is strict in every limit, one for each of the other layouts. */
+const watcherOptions: readonly WatcherOptions[] = [
+  { level: 4, qos: 2 },
+  { level: 5, qos: 1, subscriptionIdentifier: 77, receiveMaximum: 3 },
+  { level: 5, qos: 2, maximumPacketSize: 300, topicAliasMaximum: 3 },
+];
+
+export interface FuzzOptions {
+  readonly seed: number;
+  readonly seconds: number;
+  /** Only cases whose kind contains this; then no kind has to be seen. */
+  readonly kind?: string;
+  /** Puts something between the broker and the witnesses: answers the port that they are to use instead. */
+  readonly intercept?: (broker: BrokerProcess) => Promise<{ readonly port: number; close(): void }>;
+  readonly print?: (line: string) => void;
+}
+
+export interface FuzzReport {
+  readonly seed: number;
+  readonly counts: ReadonlyMap<string, number>;
+  /** State, packet type and level combinations that were tried. */
+  readonly combinationsTried: number;
+  readonly messagesSeen: number;
+  readonly packetsWatched: number;
+  readonly memoryBytes: readonly { readonly when: string; readonly bytes: number }[];
+  readonly failures: readonly string[];
+}
+
+interface Baseline {
+  readonly connections: number;
+  readonly sessions: number;
+  readonly subscriptions: number;
+}
+
+export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
+  // Small and large rings in turn: small ones wrap and fill, large ones take large messages.
+  const ringBytes = options.seed % 2 === 0 ? 8 * 1024 * 1024 : 1024 * 1024;
+  const broker = await BrokerProcess.start({
+    workers: 2,
+    logLevel: 'warn',
+    nodeFlags: inspectorFlags,
+    expectedErrors,
+    settings: {
+      // So that what a case leaves behind is gone at the end, and a full store is met.
+      'mqtt.sessionExpiryMaxS': 2,
+      'limits.retainedCountMax': 1_000,
+      'limits.retainedBytesMax': 4 * 1024 * 1024,
+      'limits.handshakeTimeoutMs': 3_000,
+      'limits.ringBytes': ringBytes,
+    },
+  });
+  try {
+    return await new FuzzRun(broker, options).run();
+  } finally {
+    await broker.kill();
+  }
+}
+
+class FuzzRun {
+  private readonly broker: BrokerProcess;
+  private readonly options: FuzzOptions;
+  private readonly cases: readonly FuzzCase[];
+  private readonly counts = new Map<string, number>();
+  private readonly failures: string[] = [];
+  private readonly recent: string[] = [];
+  private readonly memory: { when: string; bytes: number }[] = [];
+  private readonly pairs: Pair[] = [];
+  private readonly watchers: Watcher[] = [];
+  private nextCase = 0;
+  private stopped = false;
+
+  constructor(broker: BrokerProcess, options: FuzzOptions) {
+    this.broker = broker;
+    this.options = options;
+    this.cases = fuzzCases.filter(({ kind }) => kind.includes(options.kind ?? ''));
+    for (const { kind } of this.cases) this.counts.set(kind, 0);
+  }
+
+  async run(): Promise<FuzzReport> {
+    const { broker, options } = this;
+    const fail = (what: string): void => this.fail(what);
+    const intercepted = await options.intercept?.(broker);
+    const port = broker.port();
+    const witnessPort = intercepted?.port ?? port;
+    const inspector = await Inspector.attach(broker);
+    this.pairs.push(await Pair.start(port, witnessPort, 4, fail), await Pair.start(port, witnessPort, 5, fail));
+    for (const watcher of watcherOptions) this.watchers.push(await Watcher.start(witnessPort, watcher, fail));
+    const baseline = await this.readBaseline();
+
+    const seconds = options.seconds / 2;
+    await this.fuzzFor(seconds);
+    await this.measure('middle', baseline, inspector);
+    await this.fuzzFor(seconds);
+    await this.measure('end', baseline, inspector);
+
+    for (const pair of this.pairs) await pair.finish();
+    for (const watcher of this.watchers) watcher.stop();
+    await this.checkBroker();
+    this.checkMemory();
+    this.checkCounts();
+    inspector.close();
+    intercepted?.close();
+    return this.report();
+  }
+
+  private fail(what: string): void {
+    if (this.failures.length >= failuresMax) {
+      this.stopped = true;
+      return;
+    }
+    this.failures.push(what);
+    this.options.print?.(`FAIL ${what}`);
+  }
+
+  private async fuzzFor(seconds: number): Promise<void> {
+    const end = performance.now() + seconds * 1_000;
+    const lanes = Array.from({ length: laneCount }, async () => {
+      while (performance.now() < end && !this.stopped && this.broker.isRunning) await this.playNext();
+    });
+    await Promise.all(lanes);
+    const { cases } = this;
+    // A short run on a busy machine must not fail for a kind that chance left out.
+    for (const fuzzCase of cases) if (this.counts.get(fuzzCase.kind) === 0) await this.play(fuzzCase);
+    if (this.options.kind !== undefined) return;
+    const everyState = cases.find(({ kind }) => kind === 'every packet in every state');
+    while (everyState !== undefined && this.combinationsTried < stateCombinations.length / 2 && !this.stopped) {
+      await this.play(everyState);
+    }
+  }
+
+  private get combinationsTried(): number {
+    return Math.min(this.counts.get('every packet in every state') ?? 0, stateCombinations.length);
+  }
+
+  private async playNext(): Promise<void> {
+    const total = this.cases.reduce((sum, { weight }) => sum + weight, 0);
+    let at = Random.of(this.options.seed, -this.nextCase - 1).below(total);
+    for (const fuzzCase of this.cases) {
+      at -= fuzzCase.weight;
+      if (at < 0) return this.play(fuzzCase);
+    }
+  }
+
+  private async play(fuzzCase: FuzzCase): Promise<void> {
+    const { kind } = fuzzCase;
+    const number = this.nextCase++;
+    const round = this.counts.get(kind) ?? 0;
+    this.counts.set(kind, round + 1);
+    this.recent.push(`${number} ${kind}`);
+    if (this.recent.length > 40) this.recent.shift();
+    const fail = (what: string): void => this.fail(`case ${number} (${kind}): ${what}`);
+    const context = new CaseContext(Random.of(this.options.seed, number), this.broker.port(), round, fail);
+    const timer = setTimeout(() => fail(`it did not end within ${caseLimitMs} ms`), caseLimitMs);
+    try {
+      await fuzzCase.run(context);
+    } catch (error) {
+      // The harness is wrong, not the broker; that must not be overlooked either.
+      fail(`the case itself failed: ${error instanceof Error ? error.stack : String(error)}`);
+    } finally {
+      clearTimeout(timer);
+      await context.leave();
+    }
+    await this.lookForDeaths();
+  }
+
+  /** Names the cases at once that played when a worker died: they are the ones to look at. */
+  private async lookForDeaths(): Promise<void> {
+    if (this.broker.unexpectedErrors.length === 0 || this.stopped) return;
+    this.stopped = true;
+    this.fail(`the broker logged errors while these cases played: ${this.recent.slice(-laneCount * 2).join(', ')}`);
+  }
+
+  private async readBaseline(): Promise<Baseline> {
+    const { broker } = this;
+    return {
+      connections: await broker.metric('ringmq_connections_open'),
+      sessions: await broker.metric('ringmq_mqtt_sessions'),
+      subscriptions: await broker.metric('ringmq_mqtt_subscriptions'),
+    };
+  }
+
+  /** Waits until nothing of the fuzzing is left, then measures memory. */
+  private async measure(when: string, baseline: Baseline, inspector: Inspector): Promise<void> {
+    if (!this.broker.isRunning) return;
+    const limit = performance.now() + baselineLimitMs;
+    let now = await this.readBaseline();
+    while (JSON.stringify(now) !== JSON.stringify(baseline) && performance.now() < limit) {
+      await sleep(50);
+      now = await this.readBaseline();
+    }
+    if (JSON.stringify(now) !== JSON.stringify(baseline)) {
+      this.fail(`${when}: not everything is gone: ${JSON.stringify(now)} instead of ${JSON.stringify(baseline)}`);
+    }
+    await inspector.collectGarbage();
+    await sleep(300);
+    await inspector.collectGarbage();
+    const bytes = residentBytes(this.broker.pid);
+    this.memory.push({ when, bytes });
+    this.options.print?.(`${when}: ${this.nextCase} cases, ${mebibytes(bytes)} MiB resident`);
+  }
+
+  private checkMemory(): void {
+    const [middle, end] = this.memory;
+    if (middle === undefined || end === undefined) {
+      this.fail('memory was not measured');
+      return;
+    }
+    const growth = end.bytes - middle.bytes;
+    if (growth <= middle.bytes * memoryGrowthShareMax || growth <= memoryGrowthBytesMax) return;
+    this.fail(`memory grew in the second half, from ${mebibytes(middle.bytes)} to ${mebibytes(end.bytes)} MiB`);
+  }
+
+  private async checkBroker(): Promise<void> {
+    const { broker } = this;
+    if (!broker.isRunning) {
+      this.fail('the broker has ended');
+      return;
+    }
+    for (const path of ['livez', 'readyz']) {
+      const { status } = await fetch(`http://127.0.0.1:${broker.port('http')}/${path}`);
+      if (status !== 200) this.fail(`/${path} answers ${status}`);
+    }
+    const restarts = await broker.metric('ringmq_worker_restarts_total');
+    if (restarts !== 0) this.fail(`${restarts} workers were replaced`);
+    for (const line of broker.unexpectedErrors.slice(0, 3)) this.fail(`the broker logged ${line.slice(0, 1_500)}`);
+    // New clients are served, over both workers.
+    const pair = await Pair.start(broker.port(), broker.port(), 5, (what) => this.fail(`at the end: ${what}`));
+    await sleep(100);
+    await pair.finish();
+  }
+
+  private checkCounts(): void {
+    for (const [kind, count] of this.counts) if (count === 0) this.fail(`no case of kind "${kind}" was played`);
+    if (this.counts.size === 0) this.fail('no case was played');
+  }
+
+  private report(): FuzzReport {
+    return {
+      seed: this.options.seed,
+      counts: this.counts,
+      combinationsTried: this.combinationsTried,
+      messagesSeen: this.pairs.reduce((sum, { received }) => sum + received, 0),
+      packetsWatched: this.watchers.reduce((sum, { packets }) => sum + packets, 0),
+      memoryBytes: this.memory,
+      failures: this.failures,
+    };
+  }
+}
+
+function residentBytes(processId: number): number {
+  const status = readFileSync(`/proc/${processId}/status`, 'latin1');
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1_024;
+}
+
+function mebibytes(bytes: number): string {
+  return (bytes / 1_048_576).toFixed(1);
+}

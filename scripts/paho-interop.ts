@@ -1,16 +1,25 @@
-// Runs the interoperability tests of eclipse/paho.mqtt.testing against RingMQ: `npm run test:paho -- DIR [name …]`, where
-// DIR is a checkout of that project or its folder `interoperability`. The names of tests (`5:test_basic`, or a part of
-// it) narrow the choice. Every test has a Python process and a broker of its own, since the tests share client ids and
-// leave retained messages behind, and a time limit, since some of them wait for ever for an answer that does not come.
+// Runs the interoperability tests of eclipse/paho.mqtt.testing against RingMQ, `npm run test:paho -- DIR`. The words are
+// `[--workers N] DIR [name …]`: DIR is a checkout of that project or its folder `interoperability`; the names of tests
+// (`5:test_basic`, or a part of it) narrow the choice. Every test has a Python process and a broker of its own, since the
+// tests share client ids and leave retained messages behind, and a time limit, since some of them wait for ever for an
+// answer that does not come.
 //
 // The project's own client gives an answer half a second, and in two tests (request_response, subscribe_options) it
 // publishes on one connection without waiting for the SUBACK of another, which is a race once these are on different
-// threads. So a test that fails is run once more, alone, and the table says so.
+// threads (with one worker it is none). So a test that fails is run once more, alone, and the table says so.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 import { BrokerProcess } from '../test/support/broker-process.ts';
+
+const { values, positionals } = parseArgs({
+  options: { workers: { type: 'string', default: '2' } },
+  allowPositionals: true,
+});
+const [path, ...wanted] = positionals;
+const workers = Number(values.workers);
 
 const timeLimitMs = 60_000;
 const atOnceMax = 4;
@@ -67,7 +76,7 @@ interface Outcome {
 }
 
 async function runOne(folder: string, version: Version, name: string): Promise<Outcome> {
-  const broker = await BrokerProcess.start({ settings });
+  const broker = await BrokerProcess.start({ settings, workers });
   const startedMs = performance.now();
   try {
     const { isOver, code, output } = await runPython(folder, version, name, broker.port());
@@ -160,9 +169,10 @@ function findFolder(path: string): string {
   return resolve(found);
 }
 
-const [path, ...wanted] = process.argv.slice(2);
 if (path === undefined) {
-  console.error('Usage: npm run test:paho -- DIR [name …]; DIR is a checkout of eclipse/paho.mqtt.testing');
+  console.error(
+    'Usage: npm run test:paho -- [--workers N] DIR [name …]; DIR is a checkout of eclipse/paho.mqtt.testing',
+  );
   process.exitCode = 2;
 } else {
   const chosen = chosenTests(wanted);

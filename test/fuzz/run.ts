@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { spoil } from './canary.ts';
 import { stateCombinations } from './cases-packets.ts';
-import { type FuzzReport, fuzz } from './harness.ts';
+import { type FuzzReport, fuzz, mebibytes } from './harness.ts';
 
 const { values } = parseArgs({
   options: {
@@ -25,8 +25,9 @@ function print(report: FuzzReport): void {
   console.log(`${String(total).padStart(8)}  cases in all`);
   console.log(`${report.combinationsTried} of ${stateCombinations.length} combinations of packet, state and level`);
   console.log(`${report.messagesSeen} numbered messages, ${report.packetsWatched} watched packets`);
-  for (const { when, bytes } of report.memoryBytes)
-    console.log(`${(bytes / 1_048_576).toFixed(1)} MiB resident at the ${when}`);
+  for (const { when, residentBytes, usedBytes } of report.memory) {
+    console.log(`at the ${when} ${mebibytes(residentBytes)} MiB resident, ${mebibytes(usedBytes)} MiB in use`);
+  }
 }
 
 const seed = Number(values.seed);

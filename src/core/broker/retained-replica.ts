@@ -3,6 +3,7 @@
  * written on several workers at once are ordered by a stamp from one shared counter, and the highest wins everywhere.
  * Memory: the configured limits apply to each worker. Thread: one connection worker.
  */
+import { ownedCopy } from '../../std/owned-copy.ts';
 import type { RetainedStore } from '../retained/retained-store.ts';
 import type { Run } from './run.ts';
 
@@ -104,7 +105,7 @@ export class RetainedReplica {
 export function retainedValueOf(run: Run, stamp: number): RetainedValue {
   return {
     layout: run.layout,
-    frame: Buffer.from(run.buffer.subarray(run.start, run.end)),
+    frame: ownedCopy(run.buffer, run.start, run.end),
     detailA: run.detailA,
     detailB: run.detailB,
     detailC: run.detailC,

@@ -12,6 +12,7 @@ import type { ThreadMetrics } from '../../observability/metrics.ts';
 import { Doorbell } from '../../shm/doorbell.ts';
 import { RingConsumer, RingProducer } from '../../shm/fan-out-ring.ts';
 import { assert } from '../../std/assert.ts';
+import { ownedCopy } from '../../std/owned-copy.ts';
 import { isWellFormedUtf8 } from '../../std/utf8.ts';
 import type { ControlPlane } from '../ports/control-plane.ts';
 import { RetainedStore } from '../retained/retained-store.ts';
@@ -207,7 +208,7 @@ export class Router {
     if (length === 0 || !isWellFormedUtf8(buffer, start, start + length)) return null;
     const topic = buffer.toString('utf8', start, start + length);
     if (topicError(topic) !== undefined) return null;
-    const topicBytes = Buffer.from(buffer.subarray(start, start + length));
+    const topicBytes = ownedCopy(buffer, start, start + length);
     const route = new Route(topic, topicBytes);
     if (this.routes.insert(topicBytes, route)) {
       this.cacheAge++;

@@ -83,7 +83,7 @@ describe('createLogger()', () => {
     expect(records()[0]).toMatchObject({
       error: {
         name: 'BrokerError',
-        code: 'LISTEN_FAILED',
+        code: 'LISTENER_FAILED',
         message: 'Cannot listen',
         cause: { code: 'ECONNRESET', message: 'read ECONNRESET' },
       },

@@ -197,7 +197,7 @@ export class Delivery {
   /** Sends one message with a new identifier; an expired one or one that is too large for the client is dropped. */
   private sendStored(session: Session, link: Link, message: StoredMessage): void {
     const state = message.qos === 1 ? Flight.AWAITS_PUBACK : Flight.AWAITS_PUBREC;
-    const remainingS = remainingLife(message);
+    const remainingS = remainingLife(message.expiresAtMs);
     if (remainingS === 0) {
       this.metrics.countDropped('expired', 1);
       return;
@@ -236,11 +236,13 @@ export class Delivery {
     options.topicAlias = 0;
     options.emptyTopic = false;
     const { aliases } = link;
-    if (rewrittenSize(view, options) + (aliases === null ? 0 : 4) > link.packetBytesMax) {
+    const size = rewrittenSize(view, options);
+    if (size > link.packetBytesMax) {
       this.metrics.countDropped('too-large', 1);
       return false;
     }
-    if (aliases !== null) {
+    // An alias takes three bytes, and its property length or the remaining length can take one more each.
+    if (aliases !== null && size + 5 <= link.packetBytesMax) {
       options.topicAlias = aliases.lookup(source.toString('utf8', view.topicStart, view.topicStart + view.topicLength));
       options.emptyTopic = options.topicAlias > 0 && aliases.isKnown;
     }
@@ -273,7 +275,7 @@ export class Delivery {
     while (unsent.length > 0 && window.used - unsent.length < window.limit) {
       const id = unsent.shift() as number;
       const message = window.messageOf(id);
-      if (message !== null && this.sendMessage(link, message, id, 1, remainingLife(message))) continue;
+      if (message !== null && this.sendMessage(link, message, id, 1, remainingLife(message.expiresAtMs))) continue;
       // Too large for the client now, or not known any more. One that was acknowledged unasked is free already.
       if (window.stateOf(id) !== Flight.FREE) window.free(id);
     }
@@ -290,9 +292,9 @@ export class Delivery {
     const expiresAtMs = expiresAtS * 1000;
     if (qos === 0) {
       decodePublish(frame, 0, frame.length, layout, this.encoder.view);
-      const remainingS = expiresAtMs === 0 ? -1 : Math.ceil((expiresAtMs - Date.now()) / 1000);
-      if (remainingS === 0 || remainingS < -1) return true;
-      this.sendView(link, frame, 0, 0, retain, remainingS, identifiers, 0);
+      const remainingS = remainingLife(expiresAtMs);
+      if (remainingS === 0) this.metrics.countDropped('expired', 1);
+      else this.sendView(link, frame, 0, 0, retain, remainingS, identifiers, 0);
       return true;
     }
     const stored = {
@@ -322,8 +324,8 @@ export interface RetainedDelivery {
   readonly expiresAtS: number;
 }
 
-/** Seconds that the message has still to live [MQTT-3.3.2-6]: -1 for ever, 0 none. */
-function remainingLife(message: StoredMessage): number {
-  if (message.expiresAtMs === 0) return -1;
-  return Math.max(0, Math.ceil((message.expiresAtMs - Date.now()) / 1000));
+/** Seconds that a message has still to live [MQTT-3.3.2-6]: -1 for ever, 0 none. */
+function remainingLife(expiresAtMs: number): number {
+  if (expiresAtMs === 0) return -1;
+  return Math.max(0, Math.ceil((expiresAtMs - Date.now()) / 1000));
 }

@@ -6,7 +6,8 @@
  * differ; C the offset of the packet identifier in a frame when B is not 0; D 1 when the messages expire.
  */
 import type { Run } from '../../../core/broker/run.ts';
-import { frameLength } from '../codec/frame.ts';
+import { ownedCopy } from '../../../std/owned-copy.ts';
+import { frameLength, remainingLengthSize } from '../codec/frame.ts';
 import { decodePublish, PublishView } from '../codec/publish.ts';
 import { PublishRewrite, rewrite, rewrittenSize } from '../codec/publish-rewrite.ts';
 
@@ -100,7 +101,7 @@ export class RunEncoder {
   keep(run: Run): Buffer {
     if (this.copySequence !== run.sequence || this.copy === null) {
       this.copySequence = run.sequence;
-      this.copy = Buffer.from(run.buffer.subarray(run.start, run.end));
+      this.copy = ownedCopy(run.buffer, run.start, run.end);
     }
     return this.copy;
   }
@@ -138,5 +139,5 @@ function remainderAfterTopic(view: PublishView, options: PublishRewrite, layout:
   const body = (options.qos > 0 ? 2 : 0) + view.payloadLength;
   if (layout < 5) return body;
   const properties = view.keptPropertiesLength + (options.expiryS >= 0 ? 5 : 0);
-  return body + properties + (properties < 0x80 ? 1 : properties < 0x4000 ? 2 : 3);
+  return body + properties + remainingLengthSize(properties);
 }

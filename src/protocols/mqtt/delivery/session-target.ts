@@ -88,4 +88,14 @@ export class SessionMember extends SessionTarget implements LocalMember {
   get isOnline(): boolean {
     return this.member.link !== null;
   }
+
+  /**
+   * One member alone is given a publication, so that of the two owners of a session that moves whoever is given it has
+   * to keep it: the routing epoch, which says whose a publication is that both get, is set so that neither leaves it out.
+   */
+  override deliver(run: Run): void {
+    const { epochFloor } = this.member;
+    run.epoch = epochFloor === -1 ? 0 : epochFloor;
+    super.deliver(run);
+  }
 }

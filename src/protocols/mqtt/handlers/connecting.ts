@@ -60,7 +60,9 @@ function refusalOf({ host }: ClientState, packet: ConnectPacket): number {
   if (packet.will !== undefined && (topicError(packet.will.topic) !== undefined || packet.will.topic.startsWith('$'))) {
     return ReasonCode.TOPIC_NAME_INVALID;
   }
-  if (host.registry.count >= host.settings.sessionsMax) return ReasonCode.QUOTA_EXCEEDED;
+  // Whoever has a session here comes back to it, however full it is.
+  const { registry, settings } = host;
+  if (registry.count >= settings.sessionsMax && !registry.has(packet.clientId)) return ReasonCode.QUOTA_EXCEEDED;
   return 0;
 }
 

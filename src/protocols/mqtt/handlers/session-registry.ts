@@ -67,6 +67,10 @@ export class SessionRegistry implements SessionOwner {
     return this.sessions.size;
   }
 
+  has(clientId: string): boolean {
+    return this.sessions.has(clientId);
+  }
+
   // ---- opening and closing
 
   /** Gives the session of `clientId` to `link`; `opened` is called once, at once or after another worker let go. */
@@ -175,6 +179,10 @@ export class SessionRegistry implements SessionOwner {
     this.sessions.delete(session.clientId);
     for (const subscription of session.subscriptions.values()) this.detach(subscription);
     session.subscriptions.clear();
+    // Routes that nobody publishes to now may hold the session for long; not what it kept.
+    session.window.clear();
+    session.receivedIds.clear();
+    session.queue = null;
     this.countSessions();
   }
 

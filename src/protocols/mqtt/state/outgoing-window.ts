@@ -8,7 +8,7 @@
 import { assert } from '../../../std/assert.ts';
 import type { StoredMessage } from './stored-message.ts';
 
-/** States of a slot. The transition table is `nextState`. */
+/** States of a slot; `test/support/mqtt/qos-transitions.ts` has the table of their transitions, which is tested. */
 export const Flight = { FREE: 0, AWAITS_PUBACK: 1, AWAITS_PUBREC: 2, AWAITS_PUBCOMP: 3 } as const;
 
 const smallestCapacity = 16;
@@ -56,6 +56,14 @@ export class OutgoingWindow {
       this.messages[slot] = message;
     }
     this.used++;
+  }
+
+  /** The session has ended: nothing is in flight any more, and no memory is held. */
+  clear(): void {
+    this.states = noStates;
+    this.ids = noIds;
+    this.messages = null;
+    this.used = 0;
   }
 
   /** State of `id`, FREE when it is not in use. */

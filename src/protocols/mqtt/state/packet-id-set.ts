@@ -24,6 +24,11 @@ export class PacketIdSet {
     return true;
   }
 
+  clear(): void {
+    this.bits = null;
+    this.size = 0;
+  }
+
   values(): number[] {
     const found: number[] = [];
     for (let id = 1; id <= 65_535 && found.length < this.size; id++) if (this.has(id)) found.push(id);

@@ -56,7 +56,9 @@ export function restore(session: Session, rest: SessionRest): void {
 
 /** Without the other messages that share its bytes. */
 function compact(message: StoredMessage): StoredMessage {
-  const bytes = Buffer.from(message.bytes.subarray(message.start, message.end));
+  // Not from the pool, all of which would be cloned.
+  const bytes = Buffer.allocUnsafeSlow(message.end - message.start);
+  message.bytes.copy(bytes, 0, message.start, message.end);
   return { ...message, bytes, start: 0, end: bytes.length };
 }
 

@@ -1,0 +1,41 @@
+/**
+ * The fuzz harness for some seconds, and its canary: with a broker that spoils what it sends it must fail, and with one
+ * that dies. `npm run test:fuzz -- --seconds 60` is the long run.
+ */
+import { describe, expect, it } from 'vitest';
+import { spoil } from './canary.ts';
+import { stateCombinations } from './cases-packets.ts';
+import { fuzz, fuzzCases } from './harness.ts';
+
+/** The same on every run: what a test finds must be found again. Longer runs take other seeds. */
+const seed = 20_261_121;
+
+describe('fuzz()', () => {
+  it('leaves a broker serving, its memory flat and its other clients undisturbed', async () => {
+    const report = await fuzz({ seed, seconds: 6 });
+    expect(report.failures).toEqual([]);
+    expect(report.counts.size).toBe(fuzzCases.length);
+    for (const [kind, count] of report.counts) expect(count, kind).toBeGreaterThan(0);
+    expect(report.combinationsTried).toBe(stateCombinations.length);
+    expect(report.messagesSeen).toBeGreaterThan(100);
+  }, 90_000);
+
+  it('fails when one byte of what the broker sends to others is spoilt', async () => {
+    const report = await fuzz({ seed, seconds: 1, kind: 'golden', intercept: spoil });
+    expect(report.failures.join('\n')).toMatch(/was expected and|does not parse|no whole packet|foreign|error/);
+  }, 60_000);
+
+  it('fails when the broker dies', async () => {
+    const report = await fuzz({
+      seed,
+      seconds: 2,
+      kind: 'golden',
+      intercept: async (broker) => {
+        const timer = setTimeout(() => broker.signal('SIGKILL'), 1_500);
+        return { port: broker.port(), close: () => clearTimeout(timer) };
+      },
+    });
+    expect(report.failures.join('\n')).toMatch(/disconnected/);
+    expect(report.failures).toContain('the broker has ended');
+  }, 60_000);
+});

@@ -23,6 +23,8 @@ export class TimingWheel {
   readonly tickMs: number;
   /** Ticks since the wheel was made; the cheapest clock there is. */
   tick = 0;
+  /** Ticks whose timers have run. */
+  private doneTick = 0;
   private readonly slots: (WheelTimer | null)[];
   private readonly mask: number;
 
@@ -59,25 +61,28 @@ export class TimingWheel {
 
   /** Moves the clock to `tick` and runs everything that became due, in the order of the ticks. */
   advance(tick: number): void {
-    while (this.tick < tick) {
-      this.tick++;
-      this.runSlot(this.tick & this.mask);
+    // First, so that what a callback starts is counted from now and not from the tick that is being caught up.
+    this.tick = Math.max(this.tick, tick);
+    while (this.doneTick < this.tick) {
+      this.doneTick++;
+      this.runSlot(this.doneTick & this.mask);
     }
   }
 
   private runSlot(slot: number): void {
-    // A callback may start or cancel timers in this very slot, so each round begins at the head again.
-    let timer = this.firstDue(slot);
-    while (timer !== null) {
+    // Collected first: a callback may start or cancel timers in this very slot.
+    let due: WheelTimer[] | null = null;
+    for (let timer = this.slots[slot] ?? null; timer !== null; timer = timer.next) {
+      if (timer.dueTick > this.doneTick) continue;
+      due ??= [];
+      due.push(timer);
+    }
+    if (due === null) return;
+    for (const timer of due) {
+      // Cancelled or moved by a callback before it.
+      if (timer.dueTick === -1 || timer.dueTick > this.doneTick) continue;
       this.cancel(timer);
       timer.callback();
-      timer = this.firstDue(slot);
     }
-  }
-
-  private firstDue(slot: number): WheelTimer | null {
-    let timer = this.slots[slot] ?? null;
-    while (timer !== null && timer.dueTick > this.tick) timer = timer.next;
-    return timer;
   }
 }

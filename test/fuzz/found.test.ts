@@ -105,6 +105,9 @@ describe('a broker', () => {
       before = now;
       await sleep(500);
     }
+    // It did read, and then it stopped.
+    expect(before).toBeGreaterThan(100_000);
+    expect(before).toBeLessThan(11_000_000);
     expect(deaf.socket.writableLength).toBeGreaterThan(0);
     const other = await connect('not-deaf');
     await expectAlive(other);

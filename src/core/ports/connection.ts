@@ -61,7 +61,7 @@ export interface Connection {
 
   /** Sends what is queued, then ends the stream. The handler gets `onClose(reason)` once. */
   close(reason: CloseReason): void;
-  /** Drops what is queued and resets the stream. The handler gets `onClose(reason)` once. */
+  /** Drops what is queued and ends the stream at once. The handler gets `onClose(reason)` once. */
   destroy(reason: CloseReason): void;
 }
 

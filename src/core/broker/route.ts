@@ -38,12 +38,19 @@ export class Route {
   /** Generation of the targets; they are stale when the router's differs or `stale` is set. */
   generation = -1;
   stale = true;
-  /** Of the route cache that holds it, see `Router.currentOf`. */
-  cacheAge = 0;
+  /** Of the route cache that holds it, see `Router.currentOf`; -1 while none does. */
+  cacheAge = -1;
 
   constructor(topic: string, topicBytes: Buffer) {
     this.topic = topic;
     this.topicBytes = topicBytes;
+  }
+
+  /** Holds no subscriber any more; the next publication asks the index again. */
+  letGo(): void {
+    this.stale = true;
+    if (this.targets.length > 0) this.targets = [];
+    this.groups = null;
   }
 }
 

@@ -32,8 +32,14 @@ import type { RouterShared } from './router-shared.ts';
 import { copyOf, Run } from './run.ts';
 import { SharedGroups } from './shared-groups.ts';
 
-/** Distinct topics whose routes are kept; more are computed each time. 65,536 x about 400 B = 26 MiB at the most. */
+/**
+ * Distinct topics whose routes are kept, and the longest topic that is; others are computed each time. 65,536 x (400 B +
+ * twice the topic) = 26 MiB with short topics and 90 MiB at the most.
+ */
 const cachedRoutesMax = 65_536;
+const cachedTopicBytesMax = 512;
+/** Between a change of subscriptions and the look for routes that it made stale: below 1 ms per second at the most. */
+const sweepDelayMs = 1_000;
 /** Bytes consumed of one ring before the sockets of this worker get a turn. */
 const drainBudgetBytes = 1_048_576;
 /** Bytes published after which the consumers are woken within the turn. */
@@ -89,6 +95,7 @@ export class Router {
   private deferred: Deferred[] = [];
   private deferredBytes = 0;
   private runSequence = 0;
+  private sweep: NodeJS.Timeout | null = null;
   private continuing = false;
   /** Workers that were published to and not rung yet. */
   private sleepersLow = 0;
@@ -153,6 +160,7 @@ export class Router {
   stop(): void {
     this.wake();
     this.stopped = true;
+    if (this.sweep !== null) clearTimeout(this.sweep);
     this.doorbell.close();
   }
 
@@ -182,6 +190,10 @@ export class Router {
   }
 
   private invalidate(filter: string): void {
+    if (this.sweep === null && !this.stopped) {
+      this.sweep = setTimeout(() => this.sweepRoutes(), sweepDelayMs);
+      this.sweep.unref();
+    }
     if (filter.includes('+') || filter.includes('#')) {
       this.generation++;
       return;
@@ -189,6 +201,15 @@ export class Router {
     const bytes = Buffer.from(filter);
     const route = this.routes.lookup(bytes, 0, bytes.length);
     if (route !== undefined) route.stale = true;
+  }
+
+  /** Stale routes are made anew when somebody publishes; until then they would keep sessions that have ended. */
+  private sweepRoutes(): void {
+    this.sweep = null;
+    const { generation } = this;
+    this.routes.forEach((route) => {
+      if (route.stale || route.generation !== generation) route.letGo();
+    });
   }
 
   /**
@@ -210,6 +231,7 @@ export class Router {
     if (topicError(topic) !== undefined) return null;
     const topicBytes = ownedCopy(buffer, start, start + length);
     const route = new Route(topic, topicBytes);
+    if (length > cachedTopicBytesMax) return route;
     if (this.routes.insert(topicBytes, route)) {
       this.cacheAge++;
       this.generation++;

@@ -84,6 +84,11 @@ export class RouteCache<R> {
     return isFull;
   }
 
+  /** Visits every route; `visit` must not insert. */
+  forEach(visit: (route: R) => void): void {
+    for (const route of this.routes) visit(route);
+  }
+
   /** Forgets everything and lets the routes go. Costs as much as the entries that were inserted since the last time. */
   clear(): void {
     const { entries, heads, bucketMask } = this;

@@ -147,6 +147,22 @@ describe('subscribe()', () => {
     expect(reader.received).toEqual(['one', 'two']);
   });
 
+  it('reaches topics that are too long to be cached, with a route that a publisher holds as well', () => {
+    const { routers } = start(1);
+    const [router] = routers;
+    const topic = 'long/'.repeat(20) + 'x'.repeat(500);
+    const held = routeOf(router, topic);
+    router.publish(held, runOf(['nobody']));
+    expect(routeOf(router, topic)).not.toBe(held);
+    const reader = new Reader();
+    const subscription = reader.on(router, topic);
+    router.publish(held, runOf(['one']));
+    publish(router, topic, 'two');
+    router.unsubscribe(subscription);
+    router.publish(held, runOf(['three']));
+    expect(reader.received).toEqual(['one', 'two']);
+  });
+
   it('is reached by every publication of an epoch that was read after it returned', () => {
     const { routers } = start(2);
     const before = routers[1].nextEpoch();

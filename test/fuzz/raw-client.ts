@@ -107,6 +107,8 @@ export class RawClient {
   /** Ends the connection: politely, or with a reset. */
   end(how: 'end' | 'reset'): void {
     if (how === 'end') this.socket.end();
+    // Node cannot reset a socket that is being shut down, and would leave it open.
+    else if (this.socket.writableEnded) this.socket.destroy();
     else this.socket.resetAndDestroy();
   }
 

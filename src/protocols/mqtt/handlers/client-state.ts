@@ -61,6 +61,8 @@ export class ClientState implements Link {
   aliases: OutgoingAliases | null = null;
   /** Topics that the client gave an alias. */
   aliasRoutes: Map<number, Route> | null = null;
+  /** Work that was done for this client in this turn beyond what its input would explain, see `Client`. */
+  workBytes = 0;
   /** Route of the latest publication: publishers repeat their topics. */
   route: Route | null = null;
   /** The client asked for no reason strings and user properties [MQTT-3.1.2-29]. */

@@ -19,6 +19,11 @@ const pingresp = Buffer.from([0xd0, 0]);
 /** Subscriptions whose retained messages were not looked up yet, beyond which nothing more is read from the client. */
 const retainedRequestsMax = 10_000;
 
+/** Work of one client in one turn: bytes of publications that were short packets with an alias, and rare packets. */
+const workBytesMax = 1_048_576;
+/** What a rare packet costs, as bytes of publications. */
+const rarePacketWorkBytes = 2_048;
+
 export class Client extends ClientState implements ConnectionHandler {
   private readonly publishing: Publishing;
   private isHeldBack = false;
@@ -30,6 +35,7 @@ export class Client extends ClientState implements ConnectionHandler {
 
   onData(buffer: Buffer, start: number, end: number): number {
     this.receivedTick = this.host.timers.tick;
+    this.workBytes = 0;
     let position = start;
     while (position < end) {
       const length = frameLength(buffer, position, end);
@@ -46,9 +52,19 @@ export class Client extends ClientState implements ConnectionHandler {
       if (next === position) break; // Held back: presented again when other workers have caught up.
       position = next;
       if (this.phase === Phase.CLAIMING) break; // Reading goes on when the session is there.
+      if (this.workBytes > workBytesMax) {
+        this.yieldTurn();
+        break;
+      }
     }
     if (this.mustHoldBack()) this.holdBack();
     return position;
+  }
+
+  /** Little input can be much work: the rest of it has its turn after the others had theirs. */
+  private yieldTurn(): void {
+    this.connection.pauseReading();
+    this.connection.resumeReading();
   }
 
   /** The client does not read what answers it: nothing more is read from it either, or the answers would never end. */
@@ -113,6 +129,7 @@ export class Client extends ClientState implements ConnectionHandler {
   }
 
   private onRarePacket(type: number, frame: Buffer): void {
+    this.workBytes += rarePacketWorkBytes;
     const { session } = this;
     const result = parsePacket(frame, this.level);
     if (result.packet === undefined || session === null) {

@@ -58,6 +58,7 @@ export class Publishing {
     const { run } = this;
     if (view.topicAlias > 0) {
       this.rewriteAliased(buffer, position, route);
+      client.workBytes += run.end - run.start;
     } else {
       fillRunWithView(run, buffer, client.layout, view);
       run.end = this.runEnd;

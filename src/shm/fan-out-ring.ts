@@ -202,9 +202,9 @@ export class RingProducer {
   }
 
   /**
-   * Rings the consumers that were seen half a ring behind, or in the way of `requestSpace`. A consumer sleeps on while records are for others
-   * only, and its cursor would end up gating this ring. Call it once per batch (it is nearly free when there is
-   * nobody) and when `requestSpace` returned false. Consumer i must be thread i of `doorbell`.
+   * Rings the consumers that were seen half a ring behind, or in the way of `requestSpace`. A consumer sleeps on while
+   * records are for others only, and its cursor would end up gating this ring. Call it once per batch (it is nearly
+   * free when there is nobody) and when `requestSpace` returned false. Consumer i must be thread i of `doorbell`.
    */
   wakeLaggards(doorbell: Doorbell): void {
     if ((this.laggardsLow | this.laggardsHigh) === 0) return;

@@ -4,6 +4,7 @@
  * worker has answered), so that the worker on which a publication arrives chooses the member itself, round robin.
  * Thread: one connection worker.
  */
+import { assert } from '../../std/assert.ts';
 import type { ControlPlane } from '../ports/control-plane.ts';
 import { SubscriptionIndex } from '../routing/subscription-index.ts';
 import type { SharedGroupTarget, Target } from './route.ts';
@@ -36,7 +37,7 @@ export interface LocalMember extends Target {
 interface Member {
   readonly worker: number;
   readonly id: number;
-  readonly local: LocalMember | null;
+  local: LocalMember | null;
   isOnline: boolean;
 }
 
@@ -143,6 +144,17 @@ export class SharedGroups {
     this.locals.set(id, { group, member });
     this.control.broadcast(channel, this.messageOf('join', group, member), done);
     return id;
+  }
+
+  /**
+   * Puts another target in the place of a member on this worker, which keeps its id and its turn. `done` runs when every
+   * worker knows the member, also when its `join` is still on its way.
+   */
+  replace(id: number, local: LocalMember, done: () => void): void {
+    const entry = this.locals.get(id);
+    assert(entry !== undefined, 'only a member can be replaced');
+    entry.member.local = local;
+    this.control.broadcast(channel, this.messageOf('status', entry.group, entry.member), done);
   }
 
   leave(id: number): void {

@@ -100,6 +100,9 @@ function expiryOf(packet: ConnectPacket, maximumS: number): number {
   return Math.min(packet.sessionExpiryS ?? 0, maximumS);
 }
 
+/** Longest UTF-8 text of the protocol (1.5.4). */
+const textBytesMax = 65_535;
+
 function welcome(client: ClientState, packet: ConnectPacket, session: Session, present: boolean): void {
   const { host } = client;
   client.session = session;
@@ -135,5 +138,9 @@ function addServerProperties(
   if (packet.clientId === '') fields.assignedClientId = session.clientId; // [MQTT-3.1.3-7]
   if (settings.topicAliasMaximum > 0) fields.topicAliasMaximum = settings.topicAliasMaximum;
   if (keepAliveS !== packet.keepAliveS) fields.serverKeepAliveS = keepAliveS; // [MQTT-3.1.2-21]
-  if (packet.requestResponseInformation === true) fields.responseInformation = `response/${session.clientId}`;
+  if (packet.requestResponseInformation === true) {
+    const topic = `response/${session.clientId}`;
+    // A server may leave it out (3.1.2.11.6), and must where the client's id leaves no room for it in a text.
+    if (Buffer.byteLength(topic) <= textBytesMax) fields.responseInformation = topic;
+  }
 }

@@ -220,9 +220,12 @@ export class SessionRegistry implements SessionOwner {
     const known = session.subscriptions.get(path);
     if (known !== undefined) {
       known.options = options;
-      if (group === null) this.router.refresh(known);
-      else this.replaceMember(session, known, group, done);
-      if (group === null) done();
+      if (group === null) {
+        this.router.refresh(known);
+        done();
+      } else {
+        this.router.groups.replace(known.memberId, new SessionMember(session, this.delivery, known), done);
+      }
       return false;
     }
     const subscription = new MqttSubscription(path, filter, this.subscriberOf(session), options);
@@ -241,13 +244,6 @@ export class SessionRegistry implements SessionOwner {
       );
     }
     return true;
-  }
-
-  private replaceMember(session: Session, subscription: MqttSubscription, group: string, done: () => void): void {
-    const former = subscription.memberId;
-    const member = new SessionMember(session, this.delivery, subscription);
-    subscription.memberId = this.router.groups.join(group, subscription.filter, member, done);
-    this.router.groups.leave(former);
   }
 
   private subscriberOf(session: Session): SessionSubscriber {

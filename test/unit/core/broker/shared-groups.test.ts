@@ -275,3 +275,38 @@ describe('workers that come and go', () => {
     expect(members.map(({ reader }) => reader.received.length)).toEqual([20, 20, 20]);
   });
 });
+
+describe('replace()', () => {
+  it('lets the new target take the turns of the former one, on every worker', () => {
+    const { routers } = start(2);
+    const member = join(0, 'g', 'jobs');
+    join(1, 'g', 'jobs');
+    publish(routers[1], 'jobs', '1', '2');
+    group.catchUp();
+    const reader = new Reader();
+    let isKnown = false;
+    routers[0].groups.replace(member.id, reader, () => {
+      isKnown = true;
+    });
+    expect(isKnown).toBe(true);
+    publish(routers[1], 'jobs', '3', '4', '5', '6');
+    publish(routers[0], 'jobs', '7', '8');
+    group.catchUp();
+    expect(member.reader.received.length).toBe(1);
+    expect(reader.received.length).toBe(3);
+  });
+
+  it('is done when every worker knows a member whose join is still on its way', () => {
+    const { routers, hub } = start(2);
+    hub.isImmediate = false;
+    const member = join(0, 'g', 'jobs');
+    let isKnown = false;
+    routers[0].groups.replace(member.id, new Reader(), () => {
+      isKnown = true;
+    });
+    expect(isKnown).toBe(false);
+    hub.deliverTo(1);
+    hub.deliverTo(1);
+    expect([member.isKnown(), isKnown]).toEqual([true, true]);
+  });
+});

@@ -373,3 +373,15 @@ describe('a packet behind CONNECT', () => {
     expect(reader.payloads()).toEqual(['x']);
   });
 });
+
+describe('CONNECT that asks for response information', () => {
+  it('is told a topic of its own, and none where its id leaves no room for one', () => {
+    const host = new MqttHost({ connectBytesMax: 1_048_576 });
+    const connackOf = (clientId: string): unknown =>
+      host.tryConnect({ level: 5, clientId, properties: { requestResponseInformation: true } }).connack;
+    expect(connackOf('short')).toMatchObject({ reasonCode: 0, properties: { responseInformation: 'response/short' } });
+    const long = connackOf('x'.repeat(65_530)) as { reasonCode: number; properties: object };
+    expect(long.reasonCode).toBe(0);
+    expect(long.properties).not.toHaveProperty('responseInformation');
+  });
+});

@@ -21,6 +21,8 @@ Usage: ringmq <command> [options]
   config schema  print the JSON Schema of the configuration file, for editors
   pub            publish messages
   sub            subscribe and print messages
+  recover        found a cluster anew from what one node has, after most of it is lost
+  ctl            administer a cluster: keys, members, leases, backups
   bench          put load on an MQTT broker and report what it did
 
   --version      print the version
@@ -28,7 +30,12 @@ Usage: ringmq <command> [options]
 `;
 
 /** Verbs that belong to the broker itself; everything else is a client that reaches a broker over the network. */
-const brokerVerbs = new Set(['start', 'config']);
+const brokerVerbs = new Set(['start', 'config', 'recover']);
+
+/** Restoring a backup makes a data folder, so it is the broker's too; the rest of `ctl` speaks to one that runs. */
+function isBrokerCommand([verb, group, action]) {
+  return brokerVerbs.has(verb) || (verb === 'ctl' && group === 'snapshot' && action === 'restore');
+}
 
 function isSupportedNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
@@ -87,7 +94,7 @@ async function run(args) {
     return;
   }
   useCompileCache();
-  const program = await import(resolveProgram(brokerVerbs.has(verb) ? 'main/main' : 'cli/main'));
+  const program = await import(resolveProgram(isBrokerCommand(args) ? 'main/main' : 'cli/main'));
   await program.main(args);
 }
 

@@ -14,14 +14,15 @@ interface Step {
 
 const root = join(import.meta.dirname, '..');
 
-/** Debian packages that the interoperability tests talk to. */
-const systemPackages = ['mosquitto', 'mosquitto-clients', 'python3', 'python3-venv'];
+/** Debian packages that the tests talk to or make certificates with. */
+const systemPackages = ['mosquitto', 'mosquitto-clients', 'openssl', 'python3', 'python3-venv'];
 
 const steps: readonly Step[] = [
   { name: 'format and lint', command: ['npm', 'run', '--silent', 'lint'], limitMinutes: 2 },
   { name: 'tidy', command: ['npm', 'run', '--silent', 'tidy'], limitMinutes: 1 },
   { name: 'types', command: ['npm', 'run', '--silent', 'types'], limitMinutes: 2 },
   { name: 'import law', command: ['npm', 'run', '--silent', 'law'], limitMinutes: 1 },
+  { name: 'generated code', command: ['npm', 'run', '--silent', 'rpc', '--', '--check'], limitMinutes: 1 },
   { name: 'dead code', command: ['npm', 'run', '--silent', 'dead'], limitMinutes: 2 },
   { name: 'tests', command: ['npm', 'test'], limitMinutes: 8 },
   { name: 'package', command: ['npm', 'run', '--silent', 'pack:smoke'], limitMinutes: 4 },

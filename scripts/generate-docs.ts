@@ -114,7 +114,9 @@ function rowsOf(path: SettingPath, schema: SettingSchema): string[] {
   return Object.entries(schema.properties ?? {}).flatMap(([key, child]) => {
     const childPath = [...path, key];
     const isRequired = schema.required?.includes(key) === true && mustBeGiven(child);
-    return child.properties === undefined ? [row(childPath, child, isRequired)] : rowsOf(childPath, child);
+    if (child.properties !== undefined) return rowsOf(childPath, child);
+    const entries = child.items?.properties === undefined ? [] : rowsOf([...childPath, 0], child.items);
+    return [row(childPath, child, isRequired), ...entries];
   });
 }
 

@@ -4,6 +4,7 @@ import type { CliIo } from './io.ts';
 /** A verb: one file in `commands/`. Its result is the exit status; it may throw `CliError` instead. */
 export interface Command {
   readonly summary: string;
-  readonly help: () => string;
+  /** `argv` as for `run`: a verb with parts of its own may have a text for each. */
+  readonly help: (argv: readonly string[]) => string;
   readonly run: (argv: readonly string[], io: CliIo) => Promise<number>;
 }

@@ -11,6 +11,7 @@ import { type CliIo, processIo } from './io.ts';
 const commands = new Map<string, { summary: string; load: () => Promise<Command> }>([
   ['pub', { summary: 'publish messages', load: async () => (await import('./commands/pub.ts')).pub }],
   ['sub', { summary: 'subscribe and print messages', load: async () => (await import('./commands/sub.ts')).sub }],
+  ['ctl', { summary: 'administer a cluster', load: async () => (await import('./commands/ctl.ts')).ctl }],
   ['bench', { summary: 'load a broker and measure it', load: async () => (await import('./commands/bench.ts')).bench }],
 ]);
 
@@ -44,7 +45,7 @@ async function dispatch(argv: readonly string[], io: CliIo): Promise<number> {
   }
   const command = await entry.load();
   if (rest.includes('--help')) {
-    io.out(command.help());
+    io.out(command.help(rest));
     return EXIT_OK;
   }
   return command.run(rest, io);

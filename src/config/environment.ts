@@ -12,6 +12,8 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 const prefix = 'RINGMQ_';
 /** Names the configuration file; it is no setting. */
 export const fileVariable = 'RINGMQ_CONFIG';
+/** Where `ringmq ctl` finds the cluster; a shell that has it must be able to start a broker too. */
+const serverVariable = 'RINGMQ_SERVER';
 
 export interface EnvironmentSetting {
   readonly name: string;
@@ -33,7 +35,7 @@ export function readEnvironment(
   const sortKeys = new Map(names.map((name) => [name, name.replaceAll(/\d+/g, (digits) => digits.padStart(4, '0'))]));
   for (const name of names.sort((a, b) => ((sortKeys.get(a) ?? a) < (sortKeys.get(b) ?? b) ? -1 : 1))) {
     const text = environment[name];
-    if (name === fileVariable || text === undefined || isServiceLink(name, text)) continue;
+    if (name === fileVariable || name === serverVariable || text === undefined || isServiceLink(name, text)) continue;
     const [template, positions] = withoutPositions(name);
     const path = known.get(template);
     if (path === undefined) {

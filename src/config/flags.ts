@@ -22,6 +22,8 @@ const pathFlags = new Map<string, SettingPath>([
   ['data', ['data']],
   ['workers', ['workers']],
   ['http', ['http', 'address']],
+  ['cluster', ['cluster', 'address']],
+  ['join', ['cluster', 'join']],
   ['log-level', ['log', 'level']],
 ]);
 
@@ -72,6 +74,7 @@ function noteUnknown(name: string, parts: readonly ConfigurationPart[], problems
 function settingOf(schema: SettingSchema, name: string, text: string, problems: Problems): FlagSetting[] {
   const flag = name.slice(2);
   const path = pathFlags.get(flag);
+  if (flag === 'join') return [{ name, target: ['cluster', 'join'], text: listOf(text) }];
   if (path !== undefined) return [{ name, target: path, text }];
   if (flag !== 'set') return [{ name, target: { protocol: flag }, text }];
   const [dotted = '', value] = splitOnce(text);
@@ -86,6 +89,12 @@ function settingOf(schema: SettingSchema, name: string, text: string, problems: 
   walkSchema(schema, (knownPath) => known.push(knownPath.join('.')));
   problems.add(origin, `unknown setting ${quoteShort(dotted)}${didYouMean(dotted, known)}`);
   return [];
+}
+
+/** `a,b` as JSON. */
+function listOf(text: string): string {
+  const items = text.split(',').map((item) => item.trim());
+  return JSON.stringify(items.filter((item) => item !== ''));
 }
 
 /** The path of `limits.connectionsMax` or `listeners.0.address`, when the schema has it. */
@@ -124,6 +133,8 @@ export function startHelp(parts: readonly ConfigurationPart[]): string {
       `address of the ${name} listener (127.0.0.1:${defaultPort})`,
     ]),
     ['--http HOST:PORT', 'address of HTTP and WebSocket'],
+    ['--cluster HOST:PORT', 'address for other nodes and clients of the placement centre'],
+    ['--join HOST:PORT,…', 'nodes to ask for membership at the first start'],
     ['--log-level LEVEL', 'error, warn, info or debug'],
     ['--set PATH=VALUE', 'any setting, for example limits.connectionsMax=1000'],
     ['--help', 'this text'],

@@ -240,9 +240,26 @@ function checkTogether(node: NodeSettings, originOf: (path: SettingPath) => Orig
       );
     addresses.set(address, `${path}.address`);
   }
+  checkCluster(node.cluster, originOf, problems);
   const { restartBackoffMs, restartBackoffMaxMs } = node.supervision;
   if (restartBackoffMs > restartBackoffMaxMs) {
     const message = `Cannot use ${restartBackoffMs} for "supervision.restartBackoffMs": "supervision.restartBackoffMaxMs" is ${restartBackoffMaxMs}`;
     problems.add(originOf(['supervision', 'restartBackoffMs']), message);
+  }
+}
+
+function checkCluster(
+  { address, join, tls }: NodeSettings['cluster'],
+  originOf: (path: SettingPath) => Origin,
+  problems: Problems,
+): void {
+  if (address === undefined && join.length > 0) {
+    const message = 'Cannot use "cluster.join": "cluster.address" is missing, and nobody could reach the node';
+    problems.add(originOf(['cluster', 'join']), message);
+  }
+  const files = Object.values(tls).filter((file) => file !== '');
+  if (files.length > 0 && files.length < 3) {
+    const message = 'Cannot use "cluster.tls": "ca", "certificate" and "key" belong together';
+    problems.add(originOf(['cluster', 'tls', 'ca']), message);
   }
 }

@@ -5,7 +5,17 @@
  * Every limit of the node stands here with its unit in its name. A value has its default here and nowhere else.
  */
 import type { Static, TObject } from 'typebox';
-import { choice, either, integer, list, literal, section, text } from '../core/settings/schema-builders.ts';
+import {
+  boolean,
+  choice,
+  either,
+  integer,
+  list,
+  literal,
+  optional,
+  section,
+  text,
+} from '../core/settings/schema-builders.ts';
 import { assert } from '../std/assert.ts';
 import { defaultHost, formatAddress } from './address.ts';
 import type { SettingSchema } from './json-schema.ts';
@@ -60,6 +70,7 @@ function createNodeSchema(parts: readonly ConfigurationPart[]) {
         description: 'How the worker of a new connection is chosen.',
         default: 'least-connections',
       }),
+      cluster: clusterSchema,
       limits: limitsSchema,
       supervision: supervisionSchema,
       shutdown: section(
@@ -140,6 +151,81 @@ export function defaultListener(part: ConfigurationPart): { name: string; protoc
     address: formatAddress({ host: defaultHost, port: part.defaultPort }),
   };
 }
+
+const clusterSchema = section(
+  {
+    address: optional(
+      text({
+        description:
+          'Where other nodes and clients of the placement centre reach this node. Without it nothing is listened on, and the node is a group of its own. Port 0 takes a free one, and the same one again after a restart.',
+        format: 'host-port',
+        examples: ['127.0.0.1:9200', '10.0.0.1:9200'],
+      }),
+    ),
+    advertise: optional(
+      text({
+        description: 'Address that the other nodes are told, when it is not the one that is listened on.',
+        format: 'host-port',
+        examples: ['node-1.example.com:9200'],
+      }),
+    ),
+    join: list(text({ description: 'Address of a node.', format: 'host-port' }), {
+      description:
+        'Nodes to ask for membership at the first start; every node may list all. Ignored by a node that is a member.',
+      default: [],
+      maxItems: 64,
+    }),
+    name: text({
+      description: 'Unique name of the node in the cluster. Empty: the host name and the cluster port.',
+      default: '',
+      maxLength: 64,
+      pattern: '^[A-Za-z0-9._-]*$',
+    }),
+    peers: list(
+      section(
+        {
+          name: text({ description: 'Name of a node.', minLength: 1, maxLength: 64 }),
+          address: text({ description: 'Where it is reached from here.', format: 'host-port' }),
+        },
+        { description: 'A node that is reached at another address than the cluster knows.' },
+      ),
+      { description: 'Addresses of nodes that win over those that the cluster knows.', default: [], maxItems: 64 },
+    ),
+    tickMs: integer({
+      description: 'Unit of time of elections, ms: a leader that is not heard for 14 to 28 ticks is replaced.',
+      default: 50,
+      minimum: 10,
+      maximum: 10_000,
+    }),
+    diskReserveBytes: integer({
+      description: 'With less free space on the disk, writes to the placement centre are refused, deletions are not.',
+      default: 64 * mebibyte,
+      minimum: 0,
+      maximum: 1024 * 1024 * mebibyte,
+    }),
+    insecure: boolean({
+      description: 'Allows traffic without TLS on addresses that other machines can reach.',
+      default: false,
+    }),
+    tls: section(
+      {
+        ca: text({ description: "File with the authority that signs the nodes' certificates, PEM.", default: '' }),
+        certificate: text({ description: 'File with the certificate of this node, PEM.', default: '' }),
+        key: text({ description: 'File with its key, PEM.', default: '' }),
+      },
+      { description: 'Mutual TLS between nodes. All three files or none.' },
+    ),
+    joinToken: optional(
+      text({
+        description: 'Secret that a new node must know to join. Without it none is asked for.',
+        minLength: 1,
+        maxLength: 256,
+        writeOnly: true,
+      }),
+    ),
+  },
+  { description: 'The placement centre: the group of nodes that keeps the metadata.' },
+);
 
 const limitsSchema = section(
   {
@@ -232,7 +318,9 @@ const supervisionSchema = section(
 export type NodeSettings = Static<ReturnType<typeof createNodeSchema>>;
 
 /** Flags of `ringmq start` that a protocol's name would hide. */
-export const ownFlags: readonly string[] = ['config', 'data', 'workers', 'http', 'log-level', 'set', 'help'];
+export const ownFlags: readonly string[] = [
+  ...['config', 'data', 'workers', 'http', 'cluster', 'join', 'log-level', 'set', 'help'],
+];
 
 /** The whole schema: the node's settings and one section per protocol. @throws AssertionError for names that collide. */
 export function createSchema(parts: readonly ConfigurationPart[]): SettingSchema {

@@ -4,6 +4,7 @@
  * Imported lazily by the broker, so that its modules load while the workers start.
  */
 
+import type { MembersSource } from '../admin/api/cluster-members.ts';
 import type { Health } from '../admin/api/health.ts';
 import { adminRoutes } from '../admin/api/routes.ts';
 import { chooseHttpAdapter } from '../net/http/choose.ts';
@@ -20,6 +21,7 @@ export interface AdminListenerOptions {
   readonly version: string;
   readonly health: Health;
   readonly counters: readonly MetricsSource[];
+  readonly placement: MembersSource;
   readonly tasks: TaskPool;
   readonly log: Logger;
 }
@@ -49,10 +51,10 @@ export async function startAdminListener(options: AdminListenerOptions): Promise
   });
 }
 
-function routesOf({ version, health, counters, tasks }: AdminListenerOptions): readonly HttpRoute[] {
+function routesOf({ version, health, counters, placement, tasks }: AdminListenerOptions): readonly HttpRoute[] {
   let processFamilies: readonly MetricFamily[] = [];
   const metrics = { exposition: () => renderExposition(counters, processFamilies) };
-  const routes = adminRoutes({ identity: { name: 'ringmq', version }, health, metrics });
+  const routes = adminRoutes({ identity: { name: 'ringmq', version }, health, metrics, placement });
   return routes.map((route) => {
     if (route.path !== '/metrics') return route;
     const handler = async (request: HttpRequest): Promise<HttpResponse> => {

@@ -5,6 +5,7 @@
 import { parseAddress } from '../config/address.ts';
 import { type EffectiveConfiguration, resolveWorkers } from '../config/load.ts';
 import type { NodeSettings } from '../config/schema.ts';
+import type { ClusterSettings } from '../raft/messages.ts';
 import { assert } from '../std/assert.ts';
 
 export interface BrokerListenerSettings {
@@ -24,6 +25,7 @@ export interface BrokerSettings {
   readonly listeners: readonly BrokerListenerSettings[];
   /** null: no HTTP port. */
   readonly http: { readonly host: string; readonly port: number; readonly adapter: 'auto' | 'uws' | 'node' } | null;
+  readonly cluster: ClusterSettings;
   readonly sharding: NodeSettings['sharding'];
   readonly limits: NodeSettings['limits'];
   readonly supervision: NodeSettings['supervision'];
@@ -38,11 +40,28 @@ export function toBrokerSettings({ node, protocols }: EffectiveConfiguration, wi
     workerCount: resolveWorkers(node.workers),
     listeners: node.listeners.map(({ address, ...listener }) => ({ ...listener, ...endpointOf(address) })),
     http: withHttp ? { ...endpointOf(node.http.address), adapter: node.http.adapter } : null,
+    cluster: clusterOf(node.cluster),
     sharding: node.sharding,
     limits: node.limits,
     supervision: node.supervision,
     log: node.log,
     protocolSettings: protocols,
+  };
+}
+
+function clusterOf(settings: NodeSettings['cluster']): ClusterSettings {
+  const { address, advertise, join, name, peers, tickMs, diskReserveBytes, insecure, tls, joinToken } = settings;
+  return {
+    address: address === undefined ? null : endpointOf(address),
+    advertise: advertise ?? null,
+    join,
+    name,
+    peers: new Map(peers.map((peer) => [peer.name, peer.address])),
+    tickMs,
+    diskReserveBytes,
+    insecure,
+    tls: tls.ca === '' ? null : tls,
+    joinToken: joinToken ?? null,
   };
 }
 

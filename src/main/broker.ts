@@ -4,6 +4,7 @@
  */
 
 import type { Health } from '../admin/api/health.ts';
+import { formatAddress } from '../config/address.ts';
 import { createRouterShared, type RouterShared, removeWorker } from '../core/broker/router-shared.ts';
 import type { ListenerInfo } from '../core/ports/connection.ts';
 import type { Protocol } from '../core/ports/protocol.ts';
@@ -25,6 +26,9 @@ import type { BrokerSettings } from './broker-settings.ts';
 import { BroadcastHub } from './directory/broadcast-hub.ts';
 import { SessionDirectoryHub } from './directory/session-directory-hub.ts';
 import { MainCounters } from './main-counters.ts';
+import { NodeRegistration } from './placement/node-registration.ts';
+import { PlacementHost } from './placement/placement-host.ts';
+import type { RaftThread } from './placement/raft-thread.ts';
 import { createStrategy } from './sharding/strategies.ts';
 import { Supervisor } from './supervision/supervisor.ts';
 import type { WorkerThread } from './supervision/worker-thread.ts';
@@ -35,12 +39,20 @@ export interface BrokerNodeOptions {
   readonly protocols: readonly Protocol[];
   readonly version: string;
   readonly log: RootLogger;
+  /** Folder of the placement centre; made when missing, and in use by nobody else. */
+  readonly placementFolder: string;
   /** Workers that were started ahead and were told nothing yet; they are taken over. */
   readonly warmWorkers?: readonly WorkerThread[];
+  /** The same of the Raft worker. */
+  readonly warmRaft?: RaftThread;
+  /** The node can hold no metadata any more and has left service. Called at most once, while it serves. */
+  failed?(reason: string): void;
 }
 
 /** How long a request that is being answered may take at the end, ms. */
 const HTTP_GRACE_MS = 200;
+/** The placement centre always has this long to hand over and to close its files. */
+const PLACEMENT_STOP_MS_MIN = 1_000;
 
 type State = 'starting' | 'serving' | 'draining' | 'stopped';
 
@@ -49,6 +61,8 @@ export class BrokerNode {
   addresses: readonly ListenerAddress[] = [];
   /** Where HTTP can be reached; null when it is switched off. */
   httpAddress: { readonly host: string; readonly port: number } | null = null;
+  /** Where other nodes reach this one; null without a cluster address. */
+  clusterAddress: { readonly host: string; readonly port: number } | null = null;
   private state: State = 'starting';
   private readonly settings: BrokerSettings;
   private readonly listeners: readonly AcceptorListener[];
@@ -62,6 +76,8 @@ export class BrokerNode {
   private readonly sessions: SessionDirectoryHub;
   private readonly counters: MainCounters;
   private readonly metricsSources: readonly MetricsSource[];
+  private readonly placement: PlacementHost;
+  private registration: NodeRegistration | null = null;
   private readonly tasks = new TaskPool();
   private readonly stopEventLoopMetrics: () => void;
   private http: HttpListener | null = null;
@@ -88,8 +104,20 @@ export class BrokerNode {
     const mainMetrics = new ThreadMetrics(mainLayout, mainBlock);
     this.counters = new MainCounters(mainMetrics, labels);
     this.stopEventLoopMetrics = startEventLoopMetrics(mainMetrics);
+    this.placement = new PlacementHost({
+      start: {
+        folder: options.placementFolder,
+        cluster: settings.cluster,
+        log: settings.log,
+        version: options.version,
+      },
+      stallLimitMs: settings.supervision.stallLimitMs,
+      log,
+      failed: (reason) => options.failed?.(reason),
+    });
     this.metricsSources = [
       { worker: 'main', layout: mainLayout, counters: mainBlock },
+      this.placement.metrics,
       ...workerCounters.map((buffer, index) => ({
         worker: String(index),
         layout: workerLayout,
@@ -142,11 +170,14 @@ export class BrokerNode {
 
   /** Resolves when the node serves on all its ports. When it rejects, everything that was started has ended again. */
   async start(): Promise<void> {
-    const steps = [this.supervisor.start(this.options.warmWorkers), this.startHttp()];
+    const { warmWorkers, warmRaft } = this.options;
+    const steps = [this.supervisor.start(warmWorkers), this.placement.start(warmRaft), this.startHttp()];
     try {
       await Promise.all(steps);
       // Last, so that no client comes before there is a worker for it.
       this.addresses = await this.acceptor.listen();
+      this.clusterAddress = this.placement.address;
+      this.registration = this.register();
       this.state = 'serving';
     } catch (error) {
       // What is still starting must have ended before it can be stopped.
@@ -169,14 +200,22 @@ export class BrokerNode {
     this.state = 'draining';
     const limitMs = performance.now() + drainLimitMs;
     await this.acceptor.close();
+    await this.registration?.stop();
     const cutConnections = await this.supervisor.drain(drainLimitMs);
     await this.supervisor.stop(limitMs - performance.now());
+    await this.placement.stop(Math.max(PLACEMENT_STOP_MS_MIN, limitMs - performance.now()));
     await this.http?.stop(HTTP_GRACE_MS);
     await this.tasks.close();
     this.stopEventLoopMetrics();
     this.state = 'stopped';
     this.log.flush();
     return cutConnections;
+  }
+
+  private register(): NodeRegistration {
+    const addresses = this.addresses.map(({ name, host, port }) => [name, formatAddress({ host, port })] as const);
+    const { client, name } = this.placement;
+    return new NodeRegistration({ placement: client, node: name, addresses, log: this.log });
   }
 
   private async startHttp(): Promise<void> {
@@ -188,6 +227,7 @@ export class BrokerNode {
       version: this.options.version,
       health: this.health(),
       counters: this.metricsSources,
+      placement: this.placement.client,
       tasks: this.tasks,
       log: this.log,
     });
@@ -200,7 +240,8 @@ export class BrokerNode {
       ready: () => {
         if (this.state !== 'serving') return { ready: false, reason: this.state };
         if (this.supervisor.liveWorkers().length === 0) return { ready: false, reason: 'no worker serves' };
-        return { ready: true };
+        const problem = this.placement.problem() ?? this.registration?.problem() ?? null;
+        return problem === null ? { ready: true } : { ready: false, reason: problem };
       },
     };
   }

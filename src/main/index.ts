@@ -2,16 +2,21 @@
  * The library: the same broker inside a Node program. The only public door of the package, called on the program's own
  * thread; the broker's workers run on threads of their own.
  *
- * Unlike the program `ringmq start` it installs no signal handlers, never ends the process, writes no file, and binds to
- * free ports of 127.0.0.1 unless told otherwise.
+ * Unlike the program `ringmq start` it installs no signal handlers, never ends the process, keeps nothing on disk (a
+ * temporary folder is removed at the end) unless the settings name a data folder, and binds to free ports of 127.0.0.1
+ * unless told otherwise.
  */
-import { loadConfiguration } from '../config/load.ts';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type EffectiveConfiguration, loadConfiguration } from '../config/load.ts';
 import { createLogger, type LogLevel } from '../observability/log.ts';
 import { protocols } from '../protocols/registry.ts';
 import { BrokerError } from '../std/errors.ts';
 import type { ListenerAddress } from './acceptor/acceptor.ts';
 import { BrokerNode } from './broker.ts';
 import { toBrokerSettings } from './broker-settings.ts';
+import { type DataFolder, openDataFolder } from './data-folder.ts';
 import { readVersion } from './version.ts';
 
 export { BrokerError } from '../std/errors.ts';
@@ -25,12 +30,17 @@ export interface BrokerOptions {
   readonly logLevel?: LogLevel;
   /** Any settings, as in the configuration file; they win over the options above. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /**
+   * The broker can hold no metadata any more, after a disk error for example, and has left service: it takes no more
+   * part in its cluster, and `/readyz` says so. Stop it. Code `PLACEMENT_FAILED`.
+   */
+  readonly onFailure?: (error: BrokerError) => void;
 }
 
 export interface Broker {
   /** Where the broker listens, by the name of the listener, which is the protocol's unless the settings name it. */
   readonly addresses: ReadonlyMap<string, { readonly host: string; readonly port: number }>;
-  /** Port of a listener; of the first one without a name. 'http' is the HTTP port. */
+  /** Port of a listener; of the first one without a name. 'http' is the HTTP port, 'cluster' that of the cluster. */
   port(name?: string): number;
   /** `protocol://host:port` of a listener; of the first one without a name. */
   url(name?: string): string;
@@ -45,7 +55,8 @@ export interface Broker {
  * Starts a broker and resolves when it serves.
  *
  * Rejects with a `BrokerError`: `CONFIG_INVALID`, `LISTENER_ADDRESS_IN_USE`, `LISTENER_ADDRESS_FORBIDDEN`,
- * `LISTENER_FAILED`, `HTTP_LISTEN_FAILED`, `WORKER_START_FAILED`; nothing is left running then.
+ * `LISTENER_FAILED`, `HTTP_LISTEN_FAILED`, `WORKER_START_FAILED`, `DATA_FOLDER_LOCKED`, `DATA_FOLDER_UNUSABLE`,
+ * `CLUSTER_ADDRESS_UNUSABLE`, `PLACEMENT_CORRUPTED`, `PLACEMENT_START_FAILED`; nothing is left running then.
  */
 export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
   const configuration = await loadConfiguration({
@@ -55,9 +66,32 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
     parts: protocols,
   });
   const settings = toBrokerSettings(configuration, options.http ?? true);
-  const node = new BrokerNode({ settings, protocols, version: readVersion(), log: createLogger(settings.log) });
-  await node.start();
-  return new RunningBroker(node, configuration.node.shutdown.drainLimitMs);
+  const folder = openFolder(configuration);
+  const node = new BrokerNode({
+    settings,
+    protocols,
+    version: readVersion(),
+    log: createLogger(settings.log),
+    placementFolder: join(folder.path, 'placement'),
+    failed: (reason) => {
+      const message = `Cannot go on with the placement centre: ${reason}`;
+      options.onFailure?.(new BrokerError('PLACEMENT_FAILED', message));
+    },
+  });
+  try {
+    await node.start();
+  } catch (error) {
+    folder.release();
+    throw error;
+  }
+  return new RunningBroker(node, folder, configuration.node.shutdown.drainLimitMs);
+}
+
+/** The data folder of the settings, or one that goes with the broker. */
+function openFolder({ node, origins }: EffectiveConfiguration): DataFolder {
+  if (origins.get('data')?.kind !== 'default') return openDataFolder(node.data);
+  const path = mkdtempSync(join(tmpdir(), 'ringmq-'));
+  return { path, release: () => rmSync(path, { recursive: true, force: true }) };
 }
 
 function settingsOf({ workers = 1, logLevel = 'error', settings = {} }: BrokerOptions): Record<string, unknown> {
@@ -77,13 +111,16 @@ function asRecord(section: unknown): Record<string, unknown> {
 class RunningBroker implements Broker {
   readonly addresses: ReadonlyMap<string, ListenerAddress>;
   private readonly node: BrokerNode;
+  private readonly folder: DataFolder;
   private readonly drainLimitMs: number;
 
-  constructor(node: BrokerNode, drainLimitMs: number) {
+  constructor(node: BrokerNode, folder: DataFolder, drainLimitMs: number) {
     this.node = node;
+    this.folder = folder;
     this.drainLimitMs = drainLimitMs;
     const addresses = new Map(node.addresses.map((address) => [address.name, address]));
-    const { httpAddress } = node;
+    const { httpAddress, clusterAddress } = node;
+    if (clusterAddress !== null) addresses.set('cluster', { ...clusterAddress, name: 'cluster', protocol: 'http' });
     if (httpAddress !== null) addresses.set('http', { ...httpAddress, name: 'http', protocol: 'http' });
     this.addresses = addresses;
   }
@@ -99,6 +136,7 @@ class RunningBroker implements Broker {
 
   async stop(): Promise<void> {
     await this.node.stop(this.drainLimitMs);
+    this.folder.release();
   }
 
   private addressOf(name: string | undefined): ListenerAddress {

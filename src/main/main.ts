@@ -1,17 +1,19 @@
 /**
- * The verbs of the command line that are the broker itself: `start` and `config`. Main thread; called by
+ * The verbs of the command line that are the broker itself: `start`, `config`, and the offline ones. Main thread; called by
  * `bin/ringmq.js`. Standard output carries one line, when the broker serves; the log goes to standard error.
  *
  * Everything but the start of a worker thread is imported lazily: that thread loads its modules on another core while
  * this one reads the configuration.
  */
 import process from 'node:process';
+import { RaftThread } from './placement/raft-thread.ts';
 import { WorkerThread } from './supervision/worker-thread.ts';
 
 /** Runs `argv`, the command line from the verb on. Sets the exit status. */
 export async function main(argv: readonly string[]): Promise<void> {
   const [verb, ...rest] = argv;
   if (verb === 'config') await config(rest);
+  else if (verb !== 'start') await offline(argv);
   else if (rest.includes('--help') || rest.includes('-h')) await printHelp();
   else await start(rest);
 }
@@ -25,6 +27,11 @@ async function config(argv: readonly string[]): Promise<void> {
   process.exitCode = exitCode;
 }
 
+async function offline(argv: readonly string[]): Promise<void> {
+  const { runOffline } = await import('./offline.ts');
+  await runOffline(argv);
+}
+
 async function printHelp(): Promise<void> {
   const { startHelp } = await import('../config/flags.ts');
   const { protocols } = await import('../protocols/registry.ts');
@@ -32,13 +39,14 @@ async function printHelp(): Promise<void> {
 }
 
 async function start(flags: readonly string[]): Promise<void> {
-  // There is at least one worker, whatever the configuration says.
+  // There is at least one connection worker, whatever the configuration says.
   const warmWorkers = [new WorkerThread()];
+  const warmRaft = new RaftThread();
   try {
     const { runProgram } = await import('./program.ts');
-    await runProgram(flags, warmWorkers);
+    await runProgram(flags, warmWorkers, warmRaft);
   } catch (error) {
-    await Promise.all(warmWorkers.map((worker) => worker.terminate()));
+    await Promise.all([...warmWorkers, warmRaft].map((worker) => worker.terminate()));
     const { BrokerError } = await import('../std/errors.ts');
     if (!(error instanceof BrokerError)) throw error;
     process.stderr.write(`ringmq: ${error.message}\n`);

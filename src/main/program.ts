@@ -2,6 +2,7 @@
  * The life of a broker that is a program of its own: configuration, data folder, ready line, signals, exit status. Main
  * thread, called by `main.ts` alone; the library does without all of it.
  */
+import { join } from 'node:path';
 import process from 'node:process';
 import { formatAddress } from '../config/address.ts';
 import { loadConfiguration } from '../config/load.ts';
@@ -10,6 +11,7 @@ import { protocols } from '../protocols/registry.ts';
 import { BrokerNode } from './broker.ts';
 import { toBrokerSettings } from './broker-settings.ts';
 import { type DataFolder, openDataFolder } from './data-folder.ts';
+import type { RaftThread } from './placement/raft-thread.ts';
 import { exitCodeOf, onStopSignals } from './supervision/signals.ts';
 import type { WorkerThread } from './supervision/worker-thread.ts';
 import { readVersion } from './version.ts';
@@ -18,7 +20,11 @@ import { readVersion } from './version.ts';
  * Resolves when the broker serves; the process then lives until a signal ends it. Rejects with a `BrokerError` when it
  * cannot start; nothing but the `warmWorkers` may be left running then.
  */
-export async function runProgram(flags: readonly string[], warmWorkers: readonly WorkerThread[]): Promise<void> {
+export async function runProgram(
+  flags: readonly string[],
+  warmWorkers: readonly WorkerThread[],
+  warmRaft: RaftThread,
+): Promise<void> {
   const modulesMs = performance.now();
   const configuration = await loadConfiguration({ environment: process.env, flags, parts: protocols });
   const settings = toBrokerSettings(configuration);
@@ -26,7 +32,13 @@ export async function runProgram(flags: readonly string[], warmWorkers: readonly
   const configurationMs = performance.now();
   const folder = openDataFolder(configuration.node.data);
   const version = readVersion();
-  const node = new BrokerNode({ settings, protocols, version, log, warmWorkers });
+  const placementFolder = join(folder.path, 'placement');
+  const failed = (): void => {
+    folder.release();
+    log.flush();
+    process.exit(1); // A node that cannot hold metadata must not look as if it could.
+  };
+  const node = new BrokerNode({ settings, protocols, version, log, placementFolder, warmWorkers, warmRaft, failed });
   const removeHandlers = stopOnSignals(node, folder, log, configuration.node.shutdown.drainLimitMs);
   try {
     await node.start();
@@ -49,6 +61,7 @@ export async function runProgram(flags: readonly string[], warmWorkers: readonly
 /** The one line on standard output; scripts wait for it and read the ports from it. */
 function announce(node: BrokerNode): void {
   const addresses = node.addresses.map(({ name, host, port }) => `${name}=${formatAddress({ host, port })}`);
+  if (node.clusterAddress !== null) addresses.push(`cluster=${formatAddress(node.clusterAddress)}`);
   if (node.httpAddress !== null) addresses.push(`http=${formatAddress(node.httpAddress)}`);
   // A reader that has gone is no reason to stop serving.
   process.stdout.on('error', () => undefined);

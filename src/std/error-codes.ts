@@ -2,6 +2,8 @@
 
 /** Code → what it means and what to do about it. */
 export const errorCodes = {
+  CLUSTER_ADDRESS_UNUSABLE:
+    'The cluster address cannot be listened on or used, for the reason in the message. Choose another one with `--cluster`.',
   CONFIG_INVALID:
     'The configuration has an unknown key or a wrong value. The message names every problem with its place.',
   DATA_FOLDER_LOCKED:
@@ -19,6 +21,11 @@ export const errorCodes = {
     'Another program listens on the address. Stop it or choose another one; port 0 takes a free one.',
   LISTENER_FAILED: 'A listener cannot listen on its address, for the reason in the message.',
   LISTENER_UNKNOWN: 'The library was asked for a listener that the configuration does not have.',
+  PLACEMENT_CORRUPTED:
+    'The placement data in the data folder is damaged. In a cluster remove its folder `placement`: the node comes back as a new member. On a single node restore a backup.',
+  PLACEMENT_FAILED:
+    'The placement centre of this node has failed while it ran, for the reason in the message: a disk error, damaged data, or a defect. The node has left service.',
+  PLACEMENT_START_FAILED: 'The placement centre did not come up, for the reason in the message.',
   WORKER_START_FAILED: 'A connection worker did not come up, for the reason in the message.',
 } as const;
 

@@ -91,9 +91,12 @@ export class BrokerProcess {
   private async becomeReady(): Promise<void> {
     const limit = performance.now() + readyLimitMs;
     while (!this.output.includes('\n')) {
-      if (this.hasExited || performance.now() > limit) {
+      const hasEnded = this.hasExited;
+      if (hasEnded || performance.now() > limit) {
         await this.kill();
-        throw new Error(`Cannot start the broker: ${this.hasExited ? 'it ended' : 'it is not ready'}\n${this.log}`);
+        const { code, signal } = await this.exited;
+        const problem = hasEnded ? `it ended by ${signal ?? `status ${code}`}` : 'it is not ready';
+        throw new Error(`Cannot start the broker: ${problem}\n${this.log}`);
       }
       await sleep(5);
     }

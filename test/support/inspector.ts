@@ -30,8 +30,9 @@ interface Answer {
 export class Inspector {
   private readonly socket: WebSocket;
   private readonly waiting = new Map<string, (answer: Answer) => void>();
-  /** Session ids of the worker threads, in the order in which they were seen. */
+  /** Session ids of the worker threads but the Raft worker, in the order in which they were seen. */
   private readonly workerSessions = new Set<string>();
+  private raftSession: ThreadId | null = null;
   private nextId = 1;
 
   private constructor(socket: WebSocket) {
@@ -54,7 +55,13 @@ export class Inspector {
     return inspector;
   }
 
-  /** The worker threads that run now. */
+  /** The Raft worker. */
+  get raftWorker(): ThreadId {
+    if (this.raftSession === null) throw new Error('Cannot find the Raft worker: the inspector has not seen it');
+    return this.raftSession;
+  }
+
+  /** The connection workers and task threads that run now. */
   get workers(): readonly ThreadId[] {
     return [...this.workerSessions];
   }
@@ -117,11 +124,17 @@ export class Inspector {
       return;
     }
     const { method, params } = answer;
-    if (method === 'NodeWorker.attachedToWorker') this.workerSessions.add(String(params?.sessionId));
+    if (method === 'NodeWorker.attachedToWorker') this.attached(params ?? {});
     else if (method === 'NodeWorker.detachedFromWorker') this.detached(String(params?.sessionId));
     else if (method === 'NodeWorker.receivedMessageFromWorker') {
       this.receive(String(params?.sessionId), JSON.parse(String(params?.message)) as Answer);
     }
+  }
+
+  private attached({ sessionId, workerInfo }: NonNullable<Answer['params']>): void {
+    const { url } = workerInfo as { readonly url: string };
+    if (url.includes('/raft.worker.')) this.raftSession = String(sessionId);
+    else this.workerSessions.add(String(sessionId));
   }
 
   private detached(session: string): void {

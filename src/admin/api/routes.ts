@@ -1,5 +1,7 @@
 /** The administration API as a route table, one file per resource. Called once on the main thread before it listens. */
 import type { HttpRoute } from '../../net/http/port.ts';
+import { clusterMembersRoutes, type MembersSource } from './cluster-members.ts';
+import { clusterStatusRoute } from './cluster-status.ts';
 import type { Health } from './health.ts';
 import { livezRoute } from './livez.ts';
 import { type MetricsSource, metricsRoute } from './metrics.ts';
@@ -10,10 +12,17 @@ export interface AdminSources {
   readonly identity: Identity;
   readonly health: Health;
   readonly metrics: MetricsSource;
+  readonly placement: MembersSource;
 }
 
 export function adminRoutes(sources: AdminSources): readonly HttpRoute[] {
-  const resources = [metricsRoute(sources.metrics), livezRoute(sources.health), readyzRoute(sources.health)];
-  const links = resources.map((resource) => resource.path);
+  const resources = [
+    metricsRoute(sources.metrics),
+    livezRoute(sources.health),
+    readyzRoute(sources.health),
+    clusterStatusRoute(sources.placement),
+    ...clusterMembersRoutes(sources.placement),
+  ];
+  const links = resources.filter(({ method }) => method === 'GET').map(({ path }) => path);
   return [rootRoute(sources.identity, links), ...resources];
 }

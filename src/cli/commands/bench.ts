@@ -1,5 +1,6 @@
-/** `ringmq bench`: loads any MQTT broker and reports. Main thread of the command's process; called by `cli/main.ts`. */
+/** `ringmq bench`: loads any MQTT broker, or with `kv` a key-value service, and reports. Main thread of the command's process; called by `cli/main.ts`. */
 import { describeOptions, parseArguments } from '../arguments.ts';
+import { benchKv } from '../bench/kv/command.ts';
 import { benchModes, benchOptions, readPlan } from '../bench/options.ts';
 import { formatReport } from '../bench/report.ts';
 import { runBench } from '../bench/run.ts';
@@ -9,10 +10,12 @@ import type { CliIo } from '../io.ts';
 
 export const bench: Command = { summary: 'load a broker and measure it', help, run };
 
-function help(): string {
+function help(argv: readonly string[]): string {
+  if (argv[0] === 'kv') return benchKv.help(argv);
   const modes = [...benchModes].map(([mode, { summary }]) => `  ${mode.padEnd(8)} ${summary}`);
   return [
     'Usage: ringmq bench [mqtt] [MODE] [OPTIONS]',
+    '       ringmq bench kv [OPTIONS]    a key-value service; ringmq bench kv --help tells more',
     '',
     'Modes (1:1 when none is given):',
     ...modes,
@@ -26,6 +29,7 @@ function help(): string {
 }
 
 async function run(argv: readonly string[], io: CliIo): Promise<number> {
+  if (argv[0] === 'kv') return benchKv.run(argv.slice(1), io);
   const plan = readPlan(parseArguments(argv, benchOptions));
   let removeStop = (): void => undefined;
   try {

@@ -419,6 +419,10 @@ describe('loadConfiguration() with environment variables', () => {
     expect((await load({ environment })).node.workers).toBe('auto');
   });
 
+  it('ignores the variable that tells the client commands where the cluster is', async () => {
+    expect((await load({ environment: { RINGMQ_SERVER: '127.0.0.1:9201' } })).node.workers).toBe('auto');
+  });
+
   it('RINGMQ_CONFIG names the file; the option and the flag win', async () => {
     const [one, two, three] = [await fileOf('workers: 1'), await fileOf('workers: 2'), await fileOf('workers: 3')];
     const environment = { RINGMQ_CONFIG: one };

@@ -1,0 +1,435 @@
+/**
+ * The placement centre of one node, put together: identity, storage, replica, cluster port, joining. Thread: the Raft
+ * worker; `raft.worker.ts` feeds it with the messages of the main thread.
+ */
+import { randomInt, randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { MessagePort } from 'node:worker_threads';
+import { PlacementError } from '../../core/ports/placement.ts';
+import { startEventLoopMetrics } from '../../observability/event-loop-metrics.ts';
+import type { Logger } from '../../observability/log.ts';
+import { ThreadMetrics } from '../../observability/metrics.ts';
+import { CounterBlock } from '../../shm/counters.ts';
+import { Heartbeat } from '../../shm/heartbeat.ts';
+import type { BackupSource } from '../api/backup-provider.ts';
+import { ClientServer } from '../client/client-server.ts';
+import type { ReplicaId } from '../consensus/types.ts';
+import type { RaftStart, RaftToMain } from '../messages.ts';
+import type { Transport } from '../ports.ts';
+import { foundGroup } from '../replica/founding.ts';
+import { LocalPlacementNode } from '../replica/placement-node.ts';
+import { defaultReplicaOptions } from '../replica/replica-ports.ts';
+import {
+  type JoinAnswer,
+  type JoinApplication,
+  newTransportCounters,
+  type SnapshotMessage,
+  type SnapshotReceiver,
+} from '../transport/peer-ports.ts';
+import type { ClusterPort } from './cluster-port.ts';
+import { type Identity, openIdentity, writeIdentity } from './identity.ts';
+import { findGroup, type JoiningOptions, keepAsking } from './joining.ts';
+import { MeasuredLog } from './measured-log.ts';
+import { NodeSwitch } from './node-switch.ts';
+import { newRaftCounts, publishRaftMetrics, raftMetricsLayout } from './raft-metrics.ts';
+import { openStorage, type Storage } from './storage.ts';
+
+const HEARTBEAT_MS = 100;
+const PUBLISH_MS = 500;
+/** Share of the time for the end that another replica is given to take over. */
+const HAND_OVER_SHARE = 0.5;
+const SERVER_GRACE_MS = 500;
+/** A node that is alone needs a few syncs until it leads itself; nothing waits longer for it than this. */
+const LONE_LEADER_MS = 5_000;
+
+/** Nobody can be reached without a cluster port. */
+const noTransport: Transport = {
+  send: () => undefined,
+  sendSnapshot: (_message, done) => setImmediate(() => done(false)),
+};
+
+export class RaftRuntime {
+  private readonly start: RaftStart;
+  private readonly log: Logger;
+  private readonly post: (message: RaftToMain) => void;
+  private readonly storage: Storage;
+  private readonly nodes: NodeSwitch;
+  private readonly counts = newRaftCounts();
+  private readonly traffic = newTransportCounters();
+  private readonly clients = new Set<ClientServer>();
+  private readonly joining = new AbortController();
+  private readonly timers: NodeJS.Timeout[] = [];
+  private readonly stopEventLoopMetrics: () => void;
+  private identity: Identity;
+  private port: ClusterPort | null = null;
+  private node: LocalPlacementNode | null = null;
+  /** As other nodes know it; '' without a port. */
+  private ownAddress = '';
+  private seen = { leader: '', role: '' };
+
+  private constructor(start: RaftStart, log: Logger, post: (message: RaftToMain) => void) {
+    this.start = start;
+    this.log = log;
+    this.post = post;
+    const metrics = new ThreadMetrics(raftMetricsLayout(), new CounterBlock(start.counters));
+    const heartbeat = new Heartbeat(start.heartbeats, 0);
+    this.identity = openIdentity(start.folder);
+    this.nodes = new NodeSwitch(String(this.identity.replica), this.counts);
+    this.storage = openStorage(start.folder, this.identity.replica, start.cluster.diskReserveBytes);
+    const { tornTail } = this.storage.log;
+    if (tornTail !== null) log.warn('Log ended in a write that was not finished; it was cut off', { ...tornTail });
+    this.stopEventLoopMetrics = startEventLoopMetrics(metrics);
+    heartbeat.beat();
+    this.timers.push(
+      setInterval(() => heartbeat.beat(), HEARTBEAT_MS),
+      setInterval(() => this.publish(metrics), PUBLISH_MS),
+    );
+  }
+
+  /** Resolves when the node listens and takes part, or looks for a group to take part in. */
+  static async start(start: RaftStart, log: Logger, post: (message: RaftToMain) => void): Promise<RaftRuntime> {
+    const runtime = new RaftRuntime(start, log, post);
+    try {
+      await runtime.begin();
+      await runtime.ledWhenAlone();
+    } catch (error) {
+      await runtime.stop(0);
+      throw error;
+    }
+    return runtime;
+  }
+
+  /** Where the node listens; null when it does not. */
+  get address(): { readonly host: string; readonly port: number } | null {
+    return this.port === null ? null : { host: this.port.host, port: this.port.port };
+  }
+
+  /** Serves another thread of the process. */
+  connect(port: MessagePort): void {
+    const node = this.port?.forwarding(this.nodes) ?? this.nodes;
+    const client: ClientServer = new ClientServer(port, node, () => this.clients.delete(client));
+    this.clients.add(client);
+  }
+
+  /** Hands leadership over and closes everything, within `limitMs` as far as that depends on others. */
+  async stop(limitMs: number): Promise<void> {
+    this.joining.abort();
+    await this.node?.stop(limitMs * HAND_OVER_SHARE);
+    for (const client of [...this.clients]) client.close();
+    await this.port?.close(Math.min(SERVER_GRACE_MS, limitMs));
+    for (const timer of this.timers) clearInterval(timer);
+    this.stopEventLoopMetrics();
+    if (this.node !== null && this.node.replica.fault === null) await this.flush();
+    await this.storage.close();
+  }
+
+  // --- start ---
+
+  private async begin(): Promise<void> {
+    await this.openPort();
+    const name = this.start.cluster.name || this.identity.name || this.defaultName();
+    if (name !== this.identity.name) this.remember({ name });
+    const { identity } = this;
+    if (identity.clusterId === '') this.joinOrFound();
+    else if (identity.isFounder && this.storage.log.lastIndex() === 0) await this.found(identity.clusterId);
+    else this.takePart();
+    if (identity.clusterId === '' && this.start.cluster.join.length === 0) await this.found(randomUUID());
+  }
+
+  /** Whoever has started a node on its own may use it at once. */
+  private async ledWhenAlone(): Promise<void> {
+    if (this.node === null || this.knownMembers().size > 0) return;
+    const limit = performance.now() + LONE_LEADER_MS;
+    while (this.node.status().leader === null && this.node.replica.fault === null && performance.now() < limit) {
+      await sleep(1);
+    }
+    this.tellStatus();
+  }
+
+  private async openPort(): Promise<void> {
+    const { cluster, version } = this.start;
+    const { address } = cluster;
+    if (address === null) return;
+    const { ClusterPort } = await import('./cluster-port.ts');
+    const port = await ClusterPort.open({
+      settings: { ...cluster, address },
+      lastPort: this.identity.port,
+      version,
+      node: this.nodes,
+      backup: { openBackup: () => this.openBackup() },
+      handlers: {
+        onMessages: (messages) => this.node?.replica.receive(messages),
+        beginInstall: (message) => this.beginInstall(message),
+        join: (application) => this.takeIn(application),
+      },
+      transport: {
+        addressOf: (replica) => this.addressOf(replica),
+        openSnapshot: () => this.storage.state.openSnapshot(),
+        onUnreachable: (replica) => this.node?.replica.reportUnreachable(replica),
+        onSourceError: (error) => this.node?.replica.reportFault(error),
+      },
+      identity: () => ({
+        clusterId: this.identity.clusterId,
+        replica: this.identity.replica,
+        name: this.name,
+      }),
+      counters: this.traffic,
+      log: this.log,
+    });
+    this.port = port;
+    const host = port.host.includes(':') ? `[${port.host}]` : port.host;
+    this.ownAddress = cluster.advertise ?? `${host}:${port.port}`;
+    if (this.identity.port !== port.port) this.remember({ port: port.port });
+  }
+
+  /** As the node is known to the others. */
+  get name(): string {
+    return this.identity.name;
+  }
+
+  private defaultName(): string {
+    const host = hostname()
+      .replaceAll(/[^A-Za-z0-9._-]/g, '-')
+      .slice(0, 48);
+    return this.port === null ? host : `${host}-${this.port.port}`;
+  }
+
+  /** Looks for the group in the background: the others may not have started yet. */
+  private joinOrFound(): void {
+    if (this.start.cluster.join.length === 0) return;
+    this.inBackground(async () => {
+      const added = await findGroup(this.joiningOptions());
+      if (added === null) {
+        await this.found(randomUUID());
+        return;
+      }
+      this.log.info('Node was taken into a group', { clusterId: added.clusterId, members: added.members.length });
+      const seeds = added.members.map(({ replica, name, address }) => ({ replica, name, address }));
+      this.remember({ clusterId: added.clusterId, wantsVote: true, seeds });
+      this.takePart();
+    });
+  }
+
+  private async found(clusterId: string): Promise<void> {
+    this.remember({ clusterId, isFounder: true });
+    const founder = { replica: this.identity.replica, name: this.name, address: this.ownAddress };
+    await new Promise<void>((resolve, reject) => {
+      foundGroup(this.storage.log, [founder], clusterId, (error) => {
+        if (error === null) resolve();
+        else reject(error);
+      });
+    });
+    this.log.info('Node founds a group', { clusterId, replica: founder.replica, address: this.ownAddress });
+    this.takePart();
+  }
+
+  private takePart(): void {
+    const { log, state, store } = this.storage;
+    const { tickMs, diskReserveBytes } = this.start.cluster;
+    const node = new LocalPlacementNode(
+      {
+        log: new MeasuredLog(log, this.counts),
+        state,
+        transport: this.port?.transport ?? noTransport,
+        now: () => performance.now(),
+        random: (below) => randomInt(below),
+        freeBytes: () => store.freeBytes(),
+        stateBytes: () => store.sizeBytes(),
+        onFault: (fault) => this.faulted(fault),
+        onChange: () => this.changed(),
+      },
+      { ...defaultReplicaOptions, replica: this.identity.replica, tickMs, diskReserveBytes },
+    );
+    this.node = node;
+    this.nodes.connect(node);
+    this.port?.connect(this.knownMembers());
+    if (this.identity.wantsVote) this.askForVote();
+    else this.announceAddress();
+  }
+
+  /** A member that is reached elsewhere than before lets the group know. */
+  private announceAddress(): void {
+    const { replica } = this.identity;
+    const member = { replica: String(replica), name: this.name, address: this.ownAddress };
+    const isKnown = (): boolean => {
+      const known = this.storage.state.members.get(replica);
+      return known !== undefined && known.address === member.address && known.name === member.name;
+    };
+    const isDone = (): boolean => this.ownAddress === '' || isKnown();
+    if (isDone()) return;
+    this.inBackground(() =>
+      keepAsking(
+        this.joiningOptions(),
+        () => this.addressesOfMembers(),
+        isDone,
+        async () => {
+          await this.node?.join(member).catch(ignorePlacementError);
+        },
+      ),
+    );
+  }
+
+  private addressesOfMembers(): string[] {
+    return [...this.knownMembers()].map((replica) => this.addressOf(replica) ?? '');
+  }
+
+  /** The leader promotes a learner that asked for it, and forgets it when it is replaced. */
+  private askForVote(): void {
+    this.inBackground(async () => {
+      await keepAsking(
+        this.joiningOptions(),
+        () => this.addressesOfMembers(),
+        () => this.isVoter(),
+      );
+      this.remember({ wantsVote: false });
+      this.log.info('Node votes', { replica: this.identity.replica });
+    });
+  }
+
+  private joiningOptions(): JoiningOptions {
+    const { replica } = this.identity;
+    return {
+      own: this.ownAddress,
+      addresses: this.start.cluster.join,
+      ask: async (address) => {
+        const { clusterId } = this.identity;
+        const application = { replica, name: this.name, address: this.ownAddress, clusterId };
+        return (await this.port?.ask(address, application)) ?? { type: 'failed', reason: 'there is no cluster port' };
+      },
+      random: () => Math.random(),
+      signal: this.joining.signal,
+      log: this.log,
+    };
+  }
+
+  private inBackground(work: () => Promise<void>): void {
+    work().catch((error: unknown) => {
+      if (this.joining.signal.aborted) return;
+      this.faulted(error instanceof Error ? error : new Error(String(error)));
+    });
+  }
+
+  // --- what other nodes ask ---
+
+  private async takeIn({ clusterId, ...member }: JoinApplication): Promise<JoinAnswer> {
+    const { node, identity } = this;
+    if (node === null || identity.clusterId === '') return { type: 'unfounded' };
+    if (clusterId !== '' && clusterId !== identity.clusterId) {
+      return { type: 'refused', reason: 'It belongs to another cluster' };
+    }
+    try {
+      await node.join({ ...member, replica: String(member.replica) });
+    } catch (error) {
+      if (!(error instanceof PlacementError)) throw error;
+      const { code, leaderAddress, message } = error;
+      if (code === 'NOT_LEADER' || code === 'NO_LEADER') {
+        return { type: 'not-leader', leaderAddress: leaderAddress ?? '' };
+      }
+      if (code === 'MEMBERSHIP_REFUSED') return { type: 'refused', reason: message };
+      throw error;
+    }
+    const { learners } = this.storage.state.membership;
+    const members = [...this.storage.state.members].map(([replica, { name, address }]) => ({
+      replica,
+      name,
+      address,
+      isLearner: learners.includes(replica),
+    }));
+    return { type: 'added', clusterId: identity.clusterId, members };
+  }
+
+  private beginInstall(message: SnapshotMessage): SnapshotReceiver {
+    if (this.node === null) throw new Error('Cannot install the snapshot: the node takes no part yet');
+    return this.node.replica.receiveSnapshot(message);
+  }
+
+  private async openBackup(): Promise<BackupSource> {
+    const { state } = this.storage;
+    if (this.node === null || this.node.replica.fault !== null) {
+      throw new PlacementError('STOPPED', 'The node has no state that could be saved');
+    }
+    await this.flush();
+    const source = state.openSnapshot();
+    const { index, term } = source.position;
+    return {
+      clusterId: state.clusterId,
+      index,
+      term,
+      revision: state.revision,
+      next: () => source.next(),
+      close: () => source.close(),
+    };
+  }
+
+  /** What the configuration says wins over what the group knows, and that over what was known when the node joined. */
+  private addressOf(replica: ReplicaId): string | null {
+    const seed = this.identity.seeds.find((candidate) => candidate.replica === replica);
+    const known = this.storage.state.members.get(replica) ?? seed;
+    if (known === undefined) return null;
+    const address = this.start.cluster.peers.get(known.name) ?? known.address;
+    return address === '' ? null : address;
+  }
+
+  private knownMembers(): Set<ReplicaId> {
+    const members = new Set([
+      ...this.storage.state.members.keys(),
+      ...this.identity.seeds.map(({ replica }) => replica),
+    ]);
+    members.delete(this.identity.replica);
+    return members;
+  }
+
+  // --- what changes ---
+
+  private isVoter(): boolean {
+    return this.storage.state.membership.voters.includes(this.identity.replica);
+  }
+
+  private remember(change: Partial<Identity>): void {
+    this.identity = { ...this.identity, ...change };
+    writeIdentity(this.start.folder, this.identity);
+  }
+
+  private changed(): void {
+    const { role, leader, term } = this.nodes.status();
+    if (role === 'candidate' && this.seen.role !== 'candidate') this.counts.elections++;
+    if (leader !== null && leader !== this.seen.leader) {
+      this.counts.leaderChanges++;
+      this.log.info('Leader of the placement group', { leader, term, role });
+    }
+    this.seen = { leader: leader ?? '', role };
+    this.tellStatus();
+  }
+
+  private tellStatus(): void {
+    this.post({ type: 'status', status: this.nodes.status() });
+    for (const client of this.clients) client.sendStatus();
+  }
+
+  private faulted(fault: Error): void {
+    this.log.error('Replica of the placement group has left service', { error: fault.message, stack: fault.stack });
+    this.post({ type: 'fault', message: fault.message });
+    this.tellStatus();
+  }
+
+  private publish(metrics: ThreadMetrics): void {
+    publishRaftMetrics(metrics, this.nodes.status(), this.counts, this.traffic);
+    this.storage.state.watchProgress();
+    this.tellStatus();
+  }
+
+  private flush(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.storage.state.flush((error) => {
+        if (error === null) resolve();
+        else reject(error);
+      });
+    });
+  }
+}
+
+/** It was not the leader, or had none: the next try is later. */
+function ignorePlacementError(error: unknown): void {
+  if (!(error instanceof PlacementError)) throw error;
+}

@@ -70,7 +70,8 @@ one.
 The variable of a setting is \`RINGMQ_\` and its path in capitals, with two underscores between levels:
 \`limits.connectionsMax\` is \`RINGMQ_LIMITS__CONNECTIONS_MAX\`. Entries of lists have numbers from 0
 (\`RINGMQ_LISTENERS__0__ADDRESS=0.0.0.0:1883\`; the next free number adds an entry); a whole list or section is JSON.
-Unknown variables that begin with \`RINGMQ_\` are errors, except those that Kubernetes sets for a service of this name.
+Unknown variables that begin with \`RINGMQ_\` are errors, except \`RINGMQ_SERVER\`, which is for \`ringmq ctl\`, and those that
+Kubernetes sets for a service of this name.
 
 ## Flags
 

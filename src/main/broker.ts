@@ -7,6 +7,7 @@ import type { Health } from '../admin/api/health.ts';
 import { formatAddress } from '../config/address.ts';
 import { createRouterShared, type RouterShared, removeWorker } from '../core/broker/router-shared.ts';
 import type { ListenerInfo } from '../core/ports/connection.ts';
+import type { PlacementNode } from '../core/ports/placement.ts';
 import type { Protocol } from '../core/ports/protocol.ts';
 import type { HttpListener } from '../net/http/port.ts';
 import { startEventLoopMetrics } from '../observability/event-loop-metrics.ts';
@@ -210,6 +211,11 @@ export class BrokerNode {
     this.state = 'stopped';
     this.log.flush();
     return cutConnections;
+  }
+
+  /** For the program around the broker. */
+  get placementClient(): PlacementNode {
+    return this.placement.client;
   }
 
   private register(): NodeRegistration {

@@ -10,6 +10,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type EffectiveConfiguration, loadConfiguration } from '../config/load.ts';
+import type { PlacementNode } from '../core/ports/placement.ts';
 import { createLogger, type LogLevel } from '../observability/log.ts';
 import { protocols } from '../protocols/registry.ts';
 import { BrokerError } from '../std/errors.ts';
@@ -19,7 +20,12 @@ import { toBrokerSettings } from './broker-settings.ts';
 import { type DataFolder, openDataFolder } from './data-folder.ts';
 import { readVersion } from './version.ts';
 
+export type { Command, CommandResult, Query, QueryResult, WatchBatch, Watcher } from '../core/ports/placement.ts';
+export { PlacementError } from '../core/ports/placement.ts';
 export { BrokerError } from '../std/errors.ts';
+
+/** The cluster's ordered key-value store with revisions, leases and watches; see `Command` and `Query`. */
+export type Placement = Pick<PlacementNode, 'execute' | 'query' | 'watch' | 'keepAlive' | 'status'>;
 
 export interface BrokerOptions {
   /** Connection worker threads; default 1. */
@@ -40,6 +46,11 @@ export interface BrokerOptions {
 export interface Broker {
   /** Where the broker listens, by the name of the listener, which is the protocol's unless the settings name it. */
   readonly addresses: ReadonlyMap<string, { readonly host: string; readonly port: number }>;
+  /**
+   * The placement centre without a network between: calls cross one thread, serializable reads none. Rejects with a
+   * `PlacementError`, and with a `TypeError` for what is no call; nothing is tried again, `execute` with a request id may be.
+   */
+  readonly placement: Placement;
   /** Port of a listener; of the first one without a name. 'http' is the HTTP port, 'cluster' that of the cluster. */
   port(name?: string): number;
   /** `protocol://host:port` of a listener; of the first one without a name. */
@@ -110,6 +121,7 @@ function asRecord(section: unknown): Record<string, unknown> {
 
 class RunningBroker implements Broker {
   readonly addresses: ReadonlyMap<string, ListenerAddress>;
+  readonly placement: Placement;
   private readonly node: BrokerNode;
   private readonly folder: DataFolder;
   private readonly drainLimitMs: number;
@@ -118,6 +130,7 @@ class RunningBroker implements Broker {
     this.node = node;
     this.folder = folder;
     this.drainLimitMs = drainLimitMs;
+    this.placement = node.placementClient;
     const addresses = new Map(node.addresses.map((address) => [address.name, address]));
     const { httpAddress, clusterAddress } = node;
     if (clusterAddress !== null) addresses.set('cluster', { ...clusterAddress, name: 'cluster', protocol: 'http' });

@@ -106,7 +106,7 @@ export interface RaftStoppedMessage {
   readonly type: 'stopped';
 }
 
-// --- a client's port ---
+// --- a client's port: each message is an array of these, in order ---
 
 export type ClientCall =
   | { readonly type: 'execute'; readonly command: Command; readonly requestId: RequestId; readonly timeoutMs: number }
@@ -133,7 +133,8 @@ export type RaftToClient =
   | { readonly type: 'status'; readonly status: GroupStatus };
 
 export interface ClientError {
-  readonly code: PlacementErrorCode;
+  /** `WRONG_CALL`: the caller's own mistake, such as a number that cannot be carried. */
+  readonly code: PlacementErrorCode | 'WRONG_CALL';
   readonly message: string;
   readonly leaderAddress: string | null;
 }

@@ -57,7 +57,10 @@ export interface StoreChange {
 }
 
 export interface StateView {
-  range(start: Bytes, end: Bytes | null, limit: number): readonly StorePair[];
+  /** As that of the store; also ends when the values have `bytesMax` bytes, after one pair at least. */
+  range(start: Bytes, end: Bytes | null, limit: number, bytesMax?: number): readonly StorePair[];
+  /** The keys of `range`, without a look at the values. */
+  keys(start: Bytes, end: Bytes | null, limit: number): readonly Bytes[];
   close(): void;
 }
 

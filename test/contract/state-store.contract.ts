@@ -154,6 +154,24 @@ export function describeStateStore(name: string, open: () => Promise<OpenedStore
       view.close();
     });
 
+    it('openView() gives keys alone, and pairs up to so many bytes', async () => {
+      const { store } = await opened();
+      await commit(store, [row(key(1), 'one'), row(key(2), 'two'), row(key(2, 1), 'six'), row(key(3), 'three')]);
+      const view = store.openView();
+      await commit(store, [row(key(2), null)]);
+      const keys = (...span: [Buffer, Buffer | null, number]) =>
+        view.keys(...span).map((each) => Buffer.from(each).toString('hex'));
+      expect(keys(key(1), key(3), 10)).toEqual(['01', '02', '0201']);
+      expect(keys(key(2), null, 2)).toEqual(['02', '0201']);
+      expect(keys(key(4), null, 2)).toEqual([]);
+      expect(keys(key(1), null, 0)).toEqual([]);
+      expect(texts(view.range(key(1), null, 10, 4))).toEqual(['01=one', '02=two']);
+      expect(texts(view.range(key(1), null, 10, 6))).toEqual(['01=one', '02=two']);
+      expect(texts(view.range(key(1), null, 10, 0))).toEqual(['01=one']);
+      expect(texts(view.range(key(1), null, 2, 100))).toEqual(['01=one', '02=two']);
+      view.close();
+    });
+
     it('openView() sees the last finished commit', async () => {
       const { store } = await opened();
       for (let round = 0; round < 20; round++) {

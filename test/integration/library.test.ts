@@ -49,6 +49,48 @@ describe('startBroker()', () => {
     expect(stderr).toBe('');
   });
 
+  it('has the placement centre at hand: writes, reads, watches, on the thread of the program', async () => {
+    let ended = '';
+    await withBroker({ http: false }, async ({ placement }) => {
+      const key = Buffer.from('key');
+      const set = { type: 'set', key, value: Buffer.from('value'), lease: 0, returnPrevious: false } as const;
+      const command = { type: 'transaction', compares: [], success: [set], failure: [] } as const;
+      const { promise: seen, resolve } = Promise.withResolvers<string>();
+      placement.watch(
+        { key, end: null, fromRevision: 1, withPrevious: false },
+        {
+          onBatch: ({ events }) => {
+            if (events.length > 0) resolve(`${Buffer.from(events[0].item.value)}`);
+          },
+          onEnd: ({ code }) => {
+            ended = code;
+          },
+        },
+      );
+      const options = { requestId: null, timeoutMs: 5_000 };
+      expect(await placement.execute(command, options)).toMatchObject({ type: 'transaction', succeeded: true });
+      expect(await seen).toBe('value');
+      const range = {
+        type: 'range',
+        key,
+        end: null,
+        limit: 1,
+        isReverse: false,
+        keysOnly: false,
+        countOnly: false,
+      } as const;
+      for (let round = 0; round < 50; round++) {
+        for (const consistency of ['linearizable', 'serializable'] as const) {
+          const result = await placement.query({ ...range, consistency }, options);
+          expect(result).toMatchObject({ items: [{ value: Uint8Array.from(Buffer.from('value')) }] });
+        }
+        await new Promise((later) => setTimeout(later, 3));
+      }
+      expect(placement.status()).toMatchObject({ role: 'leader', fault: null });
+    });
+    expect(ended).toBe('STOPPED');
+  });
+
   it('answers for its addresses by name, and for the first listener without one', async () => {
     await withBroker({}, async (broker) => {
       const [first] = broker.addresses.keys();

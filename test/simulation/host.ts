@@ -14,6 +14,7 @@ import { defaultReplicaOptions, type NewMember } from '../../src/raft/replica/re
 import type { ElectionChecker } from './checkers/elections.ts';
 import type { LogChecker } from './checkers/logs.ts';
 import type { StateMachineChecker } from './checkers/state-machines.ts';
+import { coreOf } from './core-of.ts';
 import type { Mutation } from './mutation.ts';
 import type { SimulatedNetwork } from './network.ts';
 import { observeLog } from './observed-log.ts';
@@ -76,6 +77,8 @@ export class Host {
   #deferred: (() => void)[] = [];
   readonly #lost = new Set<() => void>();
   #snapshotNumber = 0;
+  #ledTerm = 0;
+  #commitWhenElected = 0;
   snapshotsInstalled = 0;
 
   constructor(number: number, world: HostWorld, random: Random) {
@@ -220,8 +223,13 @@ export class Host {
         wake: () => this.#later(life, this.#random.between(5, 60), () => replica.process()),
         onFault: (fault) => this.#onFault(fault),
         onChange: () => {
-          const { role, term } = replica.status();
-          if (role === 'leader') elections.onLeader(this.replica, term);
+          const { role, term, commitIndex } = replica.status();
+          if (role !== 'leader') return;
+          if (this.#ledTerm !== term) {
+            this.#ledTerm = term;
+            this.#commitWhenElected = commitIndex;
+          }
+          elections.onLeader(this.replica, term);
         },
       },
       {
@@ -261,6 +269,7 @@ export class Host {
       }
     };
     state.apply = (entry) => {
+      if (entry.index > states.frontier) this.#checkCommit(entry.index);
       const applied = apply(entry);
       states.onApply(this.replica, entry, applied?.result ?? null, state.revision);
       after();
@@ -272,6 +281,13 @@ export class Host {
       states.onApply(this.replica, entry, null, state.revision);
       after();
     };
+  }
+
+  #checkCommit(index: number): void {
+    const process = this.#process;
+    if (process === null || index <= this.#commitWhenElected) return;
+    const { role, term, commit } = coreOf(process.replica).status();
+    if (role === 'leader' && term === this.#ledTerm) this.#world.logs.onLeaderCommit(this.replica, term, commit);
   }
 
   get nowMs(): number {

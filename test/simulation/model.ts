@@ -28,6 +28,18 @@ interface Version {
   readonly item: KeyValue | null;
 }
 
+/** A committed command. Two with the same identity are one that came twice. */
+export interface Committed {
+  readonly command: Command;
+  readonly requestId: RequestId;
+  readonly identity: string;
+}
+
+function isReadOnly(command: Command): boolean {
+  if (command.type !== 'transaction') return false;
+  return [...command.success, ...command.failure].every(({ type }) => type === 'range');
+}
+
 /** What a transaction did. */
 export interface Outcome {
   readonly revision: Revision;
@@ -52,8 +64,10 @@ export function covers(start: string, end: string | null, key: string): boolean 
 export class Model {
   revision: Revision = 0;
   readonly events: ModelEvent[] = [];
-  /** Effect of each request that changed something. */
+  /** Effect of each request id, also of one that changed nothing. */
   readonly requests = new Map<string, Outcome>();
+  /** Commands that were applied: by request id, or by where they come from. */
+  readonly #identities = new Set<string>();
   readonly #versions = new Map<string, Version[]>();
   readonly #leases = new Map<number, { readonly epoch: number; readonly keys: Set<string> }>();
 
@@ -85,12 +99,26 @@ export class Model {
   }
 
   /** Applies a committed command; `result` is what a replica made of it, and `revision` where its store then was. */
-  apply(command: Command, requestId: RequestId, result: CommandResult, revision: Revision): void {
-    this.#apply(command, requestId, result, revision);
+  apply({ command, requestId, identity }: Committed, result: CommandResult, revision: Revision): void {
+    const isRepeated = this.#identities.has(identity) && !isReadOnly(command);
+    this.#identities.add(identity);
+    if (isRepeated) this.#repeat(requestId, result);
+    else this.#apply(command, requestId, result, revision);
     demand(
       revision === this.revision,
       'answer-fits-model',
       () => `The store is at revision ${revision} after ${command.type}, should be at ${this.revision}`,
+    );
+  }
+
+  #repeat(requestId: RequestId, result: CommandResult): void {
+    if (result.type !== 'transaction') return;
+    const before = requestId === null ? undefined : this.requests.get(textOf(requestId));
+    demand(
+      result.wasRepeated &&
+        (before === undefined || (before.revision === result.revision && before.succeeded === result.succeeded)),
+      'applied-once',
+      () => `A repeated transaction answered ${JSON.stringify(result)}, before: ${JSON.stringify(before ?? null)}`,
     );
   }
 
@@ -138,15 +166,13 @@ export class Model {
       );
       return;
     }
-    const id = requestId === null ? null : textOf(requestId);
-    const repeated = id === null ? undefined : this.requests.get(id);
     demand(
-      result.type === 'transaction' && result.wasRepeated === (repeated !== undefined),
+      result.type === 'transaction' && !result.wasRepeated,
       'applied-once',
-      () => `A transaction answered ${JSON.stringify(result)}, before: ${JSON.stringify(repeated ?? null)}`,
+      () => `A transaction that comes for the first time answered ${JSON.stringify(result)}`,
     );
     const before = this.revision;
-    const outcome = repeated ?? this.#run(command);
+    const outcome = this.#run(command);
     demand(
       result.revision === outcome.revision && result.succeeded === outcome.succeeded,
       'answer-fits-model',
@@ -154,7 +180,7 @@ export class Model {
         `A transaction at revision ${before} gave ${result.revision} ${result.succeeded}, should be ` +
         `${outcome.revision} ${outcome.succeeded}`,
     );
-    if (id !== null && repeated === undefined && outcome.hasChanged) this.requests.set(id, outcome);
+    if (requestId !== null) this.requests.set(textOf(requestId), outcome);
   }
 
   #run(command: TransactionCommand): Outcome {

@@ -88,10 +88,11 @@ export class Nemesis {
       delayUsMin: calmNetwork.delayUsMin,
       delayUsMean: calmNetwork.delayUsMean + faults.delay * 8 * msUs,
       lossShare: faults.loss * 0.15,
-      duplicateShare: faults.duplicate * 0.15,
+      duplicateShare: faults.duplicate * 0.4,
       reorderShare: faults.reorder * 0.3,
       clogShare: faults.clog * 0.01,
-      clogUsMean: 80 * msUs,
+      losesUnderWay: this.#random.fork('under way').chance(0.5),
+      clogUsMean: (40 + 160 * faults.clog) * msUs,
     });
   }
 
@@ -134,10 +135,13 @@ export class Nemesis {
   #partition(random: Random, isSymmetric: boolean): { lastsMs: number; end(): void } | null {
     const { network, hosts } = this.#world;
     if (hosts.length < 2) return null;
-    const some = new Set(this.#someHosts(random));
+    const leader = hosts.find((host) => host.isLeader);
+    // A leader that is cut off and does not know it is what most promises have to stand.
+    const isLeaderAlone = leader !== undefined && random.chance(0.4);
+    const some = new Set(isLeaderAlone ? [leader] : this.#someHosts(random));
     const isInward = random.chance(0.5);
     // Now and then only one way between two hosts.
-    const isNarrow = !isSymmetric && random.chance(0.4);
+    const isNarrow = !isSymmetric && !isLeaderAlone && random.chance(0.4);
     const [one, other] = random.shuffle(hosts);
     for (const left of hosts) {
       for (const right of hosts) {

@@ -15,7 +15,12 @@ export interface NetworkOptions {
   /** A message that opens a clog: the link stands still for about `clogUsMean`, then delivers all at once. */
   clogShare: number;
   clogUsMean: number;
+  /** Whether a cut also loses what is under way, or lets it arrive: then old messages come when new ones cannot. */
+  losesUnderWay: boolean;
 }
+
+/** Of copies that arrive out of order. */
+const lateUsMean = 150_000;
 
 /** No faults: what holds after healing. */
 export const calmNetwork: Readonly<NetworkOptions> = {
@@ -26,6 +31,7 @@ export const calmNetwork: Readonly<NetworkOptions> = {
   reorderShare: 0,
   clogShare: 0,
   clogUsMean: 0,
+  losesUnderWay: true,
 };
 
 interface Link {
@@ -61,7 +67,7 @@ export class SimulatedNetwork {
     return from * 1024 + to;
   }
 
-  /** Cuts the way from one host to another; the way back stays. What is under way is lost too. */
+  /** Cuts the way from one host to another; the way back stays. */
   cut(from: number, to: number): void {
     this.#cuts.add(this.#key(from, to));
   }
@@ -89,10 +95,16 @@ export class SimulatedNetwork {
       this.counts.lost++;
       return;
     }
+    if (this.isCut(from, to)) {
+      this.counts.cut++;
+      return;
+    }
     this.#dispatch(from, to, deliver);
     if (this.#random.chance(this.options.duplicateShare)) {
       this.counts.duplicated++;
-      this.#dispatch(from, to, deliver);
+      // At once, or so late that much has changed since.
+      if (this.#random.chance(0.5)) this.#dispatch(from, to, deliver);
+      else this.#arrive(from, to, this.#random.around(lateUsMean), deliver);
     }
   }
 
@@ -112,8 +124,12 @@ export class SimulatedNetwork {
       at = Math.max(at, link.busyUntil);
       link.busyUntil = at;
     }
-    this.#scheduler.after(at - now, () => {
-      if (this.isCut(from, to)) {
+    this.#arrive(from, to, at - now, deliver);
+  }
+
+  #arrive(from: number, to: number, delayUs: number, deliver: () => void): void {
+    this.#scheduler.after(delayUs, () => {
+      if (this.options.losesUnderWay && this.isCut(from, to)) {
         this.counts.cut++;
         return;
       }

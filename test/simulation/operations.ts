@@ -144,7 +144,9 @@ export class OperationSource {
     mayBeRefused: readonly RefusalCode[] = [],
   ): WriteCall {
     const command = { type: 'transaction', ...parts } as const;
-    return { type: 'write', name, command, requestId: this.#requestId(), mayBeRefused, actions };
+    // Without an id the client asks once only; the network may still carry the command twice.
+    const requestId = this.#random.chance(0.15) ? null : this.#requestId();
+    return { type: 'write', name, command, requestId, mayBeRefused, actions };
   }
 
   put(key: string): WriteCall {

@@ -3,12 +3,12 @@
  * leadership over. One change at a time, asked again until it is done, like a person with a terminal.
  */
 import { PlacementError } from '../../src/core/ports/placement.ts';
-import type { Consensus } from '../../src/raft/consensus/consensus.ts';
 import type { ReplicaId } from '../../src/raft/consensus/types.ts';
 import { encodeMemberContext } from '../../src/raft/placement/member-context.ts';
 import type { Replica } from '../../src/raft/replica/replica.ts';
 import type { NewMember } from '../../src/raft/replica/replica-ports.ts';
 import type { StateMachineChecker } from './checkers/state-machines.ts';
+import { coreOf } from './core-of.ts';
 import type { Host } from './host.ts';
 import type { FaultKind, Profile } from './profile.ts';
 import type { Random } from './random.ts';
@@ -44,10 +44,6 @@ const deadlineMs = 400;
  */
 const confirm: Request = (replica, deadline, reply) =>
   replica.propose({ type: 'lease-revoke', lease: Number.MAX_SAFE_INTEGER }, null, deadline, reply);
-
-function coreOf(replica: Replica): Consensus {
-  return (replica as unknown as { readonly consensus: Consensus }).consensus;
-}
 
 export class Operator {
   readonly counts = new Map<FaultKind, number>();

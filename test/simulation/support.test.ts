@@ -186,7 +186,7 @@ describe('ClientChecker', () => {
       }) as const;
     const begun = checker.begin();
     expect(() => checker.onWrite(begun, call('lost'), result(1))).toThrow('nobody has applied it');
-    model.apply(set('k', 'kept'), bytesOf('kept'), result(1), 1);
+    model.apply({ command: set('k', 'kept'), requestId: bytesOf('kept'), identity: 'kept' }, result(1), 1);
     const query = {
       type: 'range',
       key: bytesOf('k'),

@@ -8,6 +8,7 @@ export type Invariant =
   | 'vote-once'
   | 'log-matching'
   | 'leader-completeness'
+  | 'commit-rule'
   | 'promise-kept'
   | 'state-machine-safety'
   | 'state-digest'

@@ -75,8 +75,9 @@ export class PlacementMachine {
 
   /** Proposes and applies; answers the result. */
   run(command: GroupCommand, id: Uint8Array | null = null): CommandResult {
-    const data = encodeProposal({ origin: 7, sequence: this.log.length, requestId: id, command });
-    const entry: Entry = { term: 1, index: this.state.appliedIndex + 1, kind: entryKinds.command, data };
+    const index = this.state.appliedIndex + 1;
+    const data = encodeProposal({ origin: 7, sequence: index, requestId: id, command });
+    const entry: Entry = { term: 1, index, kind: entryKinds.command, data };
     this.log.push(entry);
     return this.state.apply(entry)!.result;
   }

@@ -28,16 +28,26 @@ class Rows {
     return sealed === undefined ? null : unseal(key, sealed);
   }
 
-  range(start: Bytes, end: Bytes | null, limit: number, isReverse: boolean): StorePair[] {
+  range(start: Bytes, end: Bytes | null, limit: number, isReverse: boolean, bytesMax = Infinity): StorePair[] {
     const keys = this.keys();
     const [low, high] = this.bounds(start, end);
     const pairs: StorePair[] = [];
-    for (let index = low; index < high && pairs.length < limit; index++) {
+    let bytes = 0;
+    for (let index = low; index < high && pairs.length < limit && (bytes < bytesMax || pairs.length === 0); index++) {
       const text = keys[isReverse ? high - 1 - (index - low) : index];
       const key = bytesOfLatin1(text);
-      pairs.push({ key, value: unseal(key, this.values.get(text)!) });
+      const value = unseal(key, this.values.get(text)!);
+      pairs.push({ key, value });
+      bytes += value.length;
     }
     return pairs;
+  }
+
+  keysBetween(start: Bytes, end: Bytes | null, limit: number): Bytes[] {
+    const [low, high] = this.bounds(start, end);
+    return this.keys()
+      .slice(low, Math.max(low, Math.min(high, low + limit)))
+      .map(bytesOfLatin1);
   }
 
   count(start: Bytes, end: Bytes | null): number {
@@ -149,9 +159,13 @@ export class SimulatedStore implements StateStore {
     let isOpen = true;
     this.openViews++;
     return {
-      range: (start, end, limit) => {
+      range: (start, end, limit, bytesMax) => {
         assert(isOpen && life === this.life, 'a closed view is not read');
-        return rows.range(start, end, limit, false);
+        return rows.range(start, end, limit, false, bytesMax);
+      },
+      keys: (start, end, limit) => {
+        assert(isOpen && life === this.life, 'a closed view is not read');
+        return rows.keysBetween(start, end, limit);
       },
       close: () => {
         if (isOpen && life === this.life) this.openViews--;

@@ -17,7 +17,8 @@ function nameOf(values: Readonly<Record<string, number>>, value: number): string
 }
 
 export function jsonMember(member: Member): Record<string, unknown> {
-  return { ...member, role: nameOf(MemberRole, member.role), matchIndex: member.matchIndex ?? null };
+  const { matchIndex = null, isReachable = null } = member;
+  return { ...member, role: nameOf(MemberRole, member.role), matchIndex, isReachable };
 }
 
 export function memberTable(members: readonly Member[]): string {
@@ -27,7 +28,7 @@ export function memberTable(members: readonly Member[]): string {
     address,
     isLeader ? 'leader' : nameOf(MemberRole, role),
     matchIndex ?? '-',
-    isReachable ? 'yes' : 'no',
+    isReachable === undefined ? 'unknown' : isReachable ? 'yes' : 'no',
   ]);
   return toTable(['REPLICA', 'NAME', 'ADDRESS', 'ROLE', 'DURABLE', 'REACHABLE'], rows);
 }

@@ -29,6 +29,9 @@ export function openNodeFileSystem(folder: string): FileSystem {
   return new NodeFileSystem(resolve(folder));
 }
 
+/** A thread waits itself for a disk that answers within this time. */
+const blockingSyncMsMax = 0.5;
+
 class NodeFileSystem implements FileSystem {
   readonly #folder: string;
 
@@ -82,6 +85,8 @@ function syncFolderAt(folder: string): void {
 class NodeFile implements RandomAccessFile {
   readonly #descriptor: number;
   #syncs = 0;
+  /** What a sync takes at present; unknown is slow. */
+  #syncMs = 1;
   #isClosed = false;
 
   constructor(descriptor: number) {
@@ -115,14 +120,44 @@ class NodeFile implements RandomAccessFile {
     ftruncateSync(this.#open(), size);
   }
 
-  sync(done: Done): void {
+  sync(done: Done, mayBlock = false): void {
     const descriptor = this.#open();
     this.#syncs += 1;
+    const isQuick = this.#syncMs < blockingSyncMsMax;
+    if (mayBlock && isQuick) {
+      // Not at once: what this turn has to send goes out first.
+      setImmediate(() => this.#syncOnThread(descriptor, done));
+      return;
+    }
+    const start = performance.now();
     fdatasync(descriptor, (error) => {
-      this.#syncs -= 1;
-      if (this.#isClosed && this.#syncs === 0) closeSync(descriptor);
-      done(error);
+      // On the way there and back another thread was in it, which a disk that has become quick again need not pay for.
+      this.#note((performance.now() - start) / 2);
+      this.#finish(descriptor, error, done);
     });
+  }
+
+  #syncOnThread(descriptor: number, done: Done): void {
+    const start = performance.now();
+    let failure: Error | null = null;
+    try {
+      fdatasyncSync(descriptor);
+    } catch (error) {
+      failure = error as Error;
+    }
+    this.#note(performance.now() - start);
+    this.#finish(descriptor, failure, done);
+  }
+
+  /** Slow syncs count at once, quick ones by and by. */
+  #note(durationMs: number): void {
+    this.#syncMs = durationMs > this.#syncMs ? durationMs : this.#syncMs + (durationMs - this.#syncMs) / 8;
+  }
+
+  #finish(descriptor: number, error: Error | null, done: Done): void {
+    this.#syncs -= 1;
+    if (this.#isClosed && this.#syncs === 0) closeSync(descriptor);
+    done(error);
   }
 
   syncNow(): void {

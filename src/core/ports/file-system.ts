@@ -31,8 +31,12 @@ export interface RandomAccessFile {
   /** All of it, or throws. In the page cache when it returns. */
   write(source: Uint8Array, position: number): void;
   truncate(size: number): void;
-  /** Makes everything that was written before durable, without blocking the thread (fdatasync). */
-  sync(done: Done): void;
+  /**
+   * Makes everything that was written before durable (fdatasync), beside the thread. `mayBlock`: nothing else is worth doing
+   * meanwhile, so on a disk that answers in a fraction of a millisecond the thread itself may wait, which saves the way to
+   * another thread and back. `done` is never called inside of this call.
+   */
+  sync(done: Done, mayBlock?: boolean): void;
   /** The same, blocking; for start-up and rare paths. */
   syncNow(): void;
   close(): void;

@@ -131,7 +131,10 @@ export interface NodeReport {
   readonly bytesOutPerS: number;
 }
 
-/** Chosen by the client for one write; a repeat with the same id is applied once. 16 bytes, or null for none. */
+/**
+ * Chosen by the client for one write; a repeat with the same id, through whichever node, is applied once, also when it
+ * changed nothing or was refused the first time. Remembered for 10,000 entries of the log. 16 bytes, or null for none.
+ */
 export type RequestId = Bytes | null;
 
 export type OperationResult =
@@ -173,7 +176,11 @@ export type CommandResult =
       readonly revision: Revision;
       readonly succeeded: boolean;
       readonly results: readonly OperationResult[];
-      /** The request id was applied before; `results` has only the kinds, without previous values. */
+      /**
+       * It was applied before, maybe without changing anything: `revision` and `succeeded` are those of the first time,
+       * `results` has only the kinds, without previous values and items. Never for a transaction that only reads, which
+       * reads again.
+       */
       readonly wasRepeated: boolean;
     }
   | { readonly type: 'compact'; readonly revision: Revision }
@@ -285,7 +292,8 @@ export interface MemberInfo {
   readonly isLeader: boolean;
   /** As the leader sees it: last index known to be durable there; -1 on followers. */
   readonly matchIndex: number;
-  readonly isReachable: boolean;
+  /** Null: not known here; the leader knows it of everybody, the others of the leader. */
+  readonly isReachable: boolean | null;
 }
 
 export interface GroupStatus {

@@ -8,8 +8,10 @@ import { MessageChannel } from 'node:worker_threads';
 import type { GroupStatus } from '../../core/ports/placement.ts';
 import type { MetricsSource } from '../../observability/exposition.ts';
 import type { Logger } from '../../observability/log.ts';
-import { PlacementClient } from '../../raft/client/placement-client.ts';
+import { openPlacementClient } from '../../raft/client/open-client.ts';
+import type { PlacementClient } from '../../raft/client/placement-client.ts';
 import type { RaftStart, RaftToMain } from '../../raft/messages.ts';
+import { stateFolder } from '../../raft/node/folders.ts';
 import { raftMetricsLayout } from '../../raft/node/raft-metrics.ts';
 import { CounterBlock, createCounters } from '../../shm/counters.ts';
 import { createHeartbeats, HeartbeatMonitor } from '../../shm/heartbeat.ts';
@@ -103,6 +105,7 @@ export class PlacementHost {
     if (this.watchdog !== null) clearInterval(this.watchdog);
     const { thread } = this;
     if (thread === null) return;
+    this.ownClient?.closeReader();
     thread.post({ type: 'stop', limitMs });
     const timer = setTimeout(() => {
       this.options.log.error('Raft worker cannot be stopped and is terminated');
@@ -116,7 +119,7 @@ export class PlacementHost {
   private createClient(): PlacementClient {
     const { port1, port2 } = new MessageChannel();
     this.thread?.connect(port2);
-    return new PlacementClient(port1);
+    return openPlacementClient(port1, stateFolder(this.options.start.folder));
   }
 
   private receive(message: RaftToMain): void {

@@ -129,8 +129,13 @@ const replicaRoles: Readonly<Record<port.GroupStatus['role'], ReplicaRole>> = {
   stopped: ReplicaRole.STOPPED,
 };
 
-export function fromMember({ role, matchIndex, ...member }: port.MemberInfo): Member {
-  return { ...member, role: memberRoles[role], matchIndex: matchIndex < 0 ? undefined : matchIndex };
+export function fromMember({ role, matchIndex, isReachable, ...member }: port.MemberInfo): Member {
+  return {
+    ...member,
+    role: memberRoles[role],
+    matchIndex: matchIndex < 0 ? undefined : matchIndex,
+    isReachable: isReachable ?? undefined,
+  };
 }
 
 export function fromStatus({ leader, role, members, fault, ...status }: port.GroupStatus): GroupStatus {

@@ -5,6 +5,8 @@
 import type { MessagePort } from 'node:worker_threads';
 import { PlacementError, type PlacementNode } from '../../core/ports/placement.ts';
 import type { CallResult, ClientCall, ClientError, ClientToRaft, RaftToClient } from '../messages.ts';
+import { checkCall, checkWatch } from './check-call.ts';
+import { PortBatch } from './port-batch.ts';
 
 interface Watch {
   cancel(): void;
@@ -14,14 +16,18 @@ interface Watch {
 
 export class ClientServer {
   private readonly port: MessagePort;
+  private readonly answers: PortBatch<RaftToClient>;
   private readonly node: PlacementNode;
   private readonly watches = new Map<number, Watch>();
 
   /** `gone` is called when the other end has closed. */
   constructor(port: MessagePort, node: PlacementNode, gone: () => void) {
     this.port = port;
+    this.answers = new PortBatch(port);
     this.node = node;
-    port.on('message', (message: ClientToRaft) => this.receive(message));
+    port.on('message', (messages: readonly ClientToRaft[]) => {
+      for (const message of messages) this.receive(message);
+    });
     port.on('close', () => {
       this.cancelAll();
       gone();
@@ -36,11 +42,12 @@ export class ClientServer {
 
   close(): void {
     this.cancelAll();
+    this.answers.flush();
     this.port.close();
   }
 
   private post(message: RaftToClient): void {
-    this.port.postMessage(message);
+    this.answers.post(message);
   }
 
   private receive(message: ClientToRaft): void {
@@ -70,6 +77,7 @@ export class ClientServer {
 
   private async run(call: ClientCall): Promise<CallResult> {
     const { node } = this;
+    checkCall(call);
     switch (call.type) {
       case 'execute':
         return node.execute(call.command, call);
@@ -93,6 +101,13 @@ export class ClientServer {
   }
 
   private watch(id: number, request: Parameters<PlacementNode['watch']>[0]): void {
+    try {
+      checkWatch(request);
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      this.post({ type: 'watch-end', id, reason: { code: 'INVALID_ARGUMENT', compactedRevision: 0 } });
+      return;
+    }
     const watch: Watch = { cancel: () => undefined, taken: null };
     this.watches.set(id, watch);
     const { cancel } = this.node.watch(request, {
@@ -119,7 +134,11 @@ export class ClientServer {
 }
 
 function errorOf(error: unknown): ClientError {
-  if (!(error instanceof PlacementError)) throw error;
-  const { code, message, leaderAddress } = error;
-  return { code, message, leaderAddress };
+  if (error instanceof PlacementError) {
+    const { code, message, leaderAddress } = error;
+    return { code, message, leaderAddress };
+  }
+  // What the encoding of calls throws. Anything else is a defect of this thread.
+  if (!(error instanceof RangeError || error instanceof TypeError)) throw error;
+  return { code: 'WRONG_CALL', message: error.message, leaderAddress: null };
 }

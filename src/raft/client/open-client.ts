@@ -1,13 +1,15 @@
 /**
- * The placement centre on a thread that reads much: writes and linearizable reads over the port, serializable reads
- * straight from the store. Thread: any but the Raft worker; the port's other end is with the Raft worker, which must have
- * started. Loads the store's library, so threads that seldom read take a `PlacementClient` without a reader.
+ * The placement centre on a thread that reads: writes and linearizable reads over the port, serializable reads straight from
+ * the store. Thread: any but the Raft worker; the port's other end is with the Raft worker. The store's library is loaded at
+ * the first serializable read.
  */
 import type { MessagePort } from 'node:worker_threads';
-import { PlacementReader } from '../placement/placement-reader.ts';
 import { PlacementClient } from './placement-client.ts';
 
 /** `stateFolder`: see `node/storage.ts`. */
 export function openPlacementClient(port: MessagePort, stateFolder: string): PlacementClient {
-  return new PlacementClient(port, PlacementReader.open({ path: stateFolder }));
+  return new PlacementClient(port, async () => {
+    const { PlacementReader } = await import('../placement/placement-reader.ts');
+    return PlacementReader.open({ path: stateFolder });
+  });
 }

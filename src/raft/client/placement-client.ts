@@ -1,6 +1,9 @@
 /**
  * The placement centre for any other thread of the process: writes and linearizable reads go to the Raft worker, reads
- * that may be a little old come straight from the store when a reader is given. Thread: whichever made it.
+ * that may be a little old come straight from the store when there is a reader. Thread: whichever made it.
+ *
+ * What one client sees never goes back: the store is a little behind the Raft worker, so a read that would answer with less
+ * than this client has seen already goes to the Raft worker as well.
  */
 import type { MessagePort } from 'node:worker_threads';
 import {
@@ -16,22 +19,26 @@ import {
   type Watcher,
   type WatchRequest,
 } from '../../core/ports/placement.ts';
-import type { CallResult, ClientCall, ClientToRaft, RaftToClient } from '../messages.ts';
+import type { CallResult, ClientCall, ClientError, ClientToRaft, RaftToClient } from '../messages.ts';
+import { PortBatch } from './port-batch.ts';
 
 interface Waiting {
   resolve(result: CallResult): void;
-  reject(error: PlacementError): void;
+  reject(error: Error): void;
 }
 
 interface TimeLimit {
   readonly timeoutMs: number;
 }
 
-/** Answers serializable queries on this thread; null for those that it leaves to the Raft worker. */
+/** Answers serializable queries on this thread. */
 export interface LocalReader {
-  query(query: Query): QueryResult | null;
+  query(query: Query): QueryResult;
   close(): void;
 }
+
+/** Called at the first serializable query, which is then left to the Raft worker. */
+export type OpenReader = () => Promise<LocalReader>;
 
 const unknownStatus: GroupStatus = {
   clusterId: '',
@@ -53,19 +60,28 @@ const unknownStatus: GroupStatus = {
 
 export class PlacementClient implements PlacementNode {
   private readonly port: MessagePort;
-  private readonly reader: LocalReader | null;
+  private readonly requests: PortBatch<ClientToRaft>;
+  /** Null when there is none, or none any more. */
+  private openReader: OpenReader | null;
+  private reader: LocalReader | null = null;
+  /** Newest revision that an answer has had. */
+  private seenRevision = 0;
   private readonly calls = new Map<number, Waiting>();
   private readonly watchers = new Map<number, Watcher>();
   private nextId = 1;
   private latest: GroupStatus = unknownStatus;
   private isClosed = false;
+  private isReaderUnwanted = false;
   private statusListener: (status: GroupStatus) => void = () => undefined;
 
   /** `port`: the other end is with the Raft worker. The thread stays alive for a call under way, not for the port. */
-  constructor(port: MessagePort, reader: LocalReader | null = null) {
+  constructor(port: MessagePort, openReader: OpenReader | null = null) {
     this.port = port;
-    this.reader = reader;
-    port.on('message', (message: RaftToClient) => this.receive(message));
+    this.requests = new PortBatch(port);
+    this.openReader = openReader;
+    port.on('message', (messages: readonly RaftToClient[]) => {
+      for (const message of messages) this.receive(message);
+    });
     port.on('close', () => this.end());
     port.unref();
   }
@@ -82,9 +98,9 @@ export class PlacementClient implements PlacementNode {
     return this.call({ type: 'execute', command, requestId, timeoutMs });
   }
 
-  async query(query: Query, { timeoutMs }: TimeLimit): Promise<QueryResult> {
-    const local = query.consistency === 'serializable' ? (this.reader?.query(query) ?? null) : null;
-    return local ?? this.call({ type: 'query', query, timeoutMs });
+  query(query: Query, { timeoutMs }: TimeLimit): Promise<QueryResult> {
+    const local = query.consistency === 'serializable' ? this.readHere(query) : null;
+    return local === null ? this.call({ type: 'query', query, timeoutMs }) : Promise.resolve(local);
   }
 
   watch(request: WatchRequest, watcher: Watcher): { cancel(): void } {
@@ -93,8 +109,8 @@ export class PlacementClient implements PlacementNode {
       queueMicrotask(() => watcher.onEnd({ code: 'STOPPED', compactedRevision: 0 }));
       return { cancel: () => undefined };
     }
-    this.watchers.set(id, watcher);
     this.post({ type: 'watch', id, request });
+    this.watchers.set(id, watcher);
     return {
       cancel: () => {
         if (this.watchers.delete(id)) this.post({ type: 'watch-cancel', id });
@@ -142,8 +158,17 @@ export class PlacementClient implements PlacementNode {
 
   /** Rejects what is under way. */
   close(): void {
+    this.requests.flush();
     this.port.close();
     this.end();
+  }
+
+  /** Reads go to the Raft worker from now on: its files are about to be closed. */
+  closeReader(): void {
+    this.openReader = null;
+    this.isReaderUnwanted = true;
+    this.reader?.close();
+    this.reader = null;
   }
 
   private end(): void {
@@ -154,7 +179,49 @@ export class PlacementClient implements PlacementNode {
     this.calls.clear();
     for (const watcher of this.watchers.values()) watcher.onEnd({ code: 'STOPPED', compactedRevision: 0 });
     this.watchers.clear();
-    this.reader?.close();
+    this.closeReader();
+  }
+
+  /** Null: the Raft worker has to answer. */
+  private readHere(query: Query): QueryResult | null {
+    // It alone knows what is left of a lease.
+    if (query.type === 'lease' || query.type === 'leases') return null;
+    if (this.reader === null) {
+      void this.loadReader();
+      return null;
+    }
+    // Without a group, or out of service, it refuses.
+    const { clusterId, fault, role } = this.latest;
+    if (clusterId === '' || fault !== null || role === 'stopped') return null;
+    let result: QueryResult;
+    try {
+      result = this.reader.query(query);
+    } catch (error) {
+      // The Raft worker finds the words for a wrong call; of what is damaged it has to know, and leaves service.
+      if (!(error instanceof TypeError || error instanceof RangeError)) this.closeReader();
+      return null;
+    }
+    if ('revision' in result && result.revision < this.seenRevision) return null;
+    this.see(result);
+    return result;
+  }
+
+  private async loadReader(): Promise<void> {
+    const { openReader } = this;
+    if (openReader === null) return;
+    this.openReader = null;
+    let reader: LocalReader;
+    try {
+      reader = await openReader();
+    } catch {
+      return; // The Raft worker answers everything then.
+    }
+    if (this.isClosed || this.isReaderUnwanted) reader.close();
+    else this.reader = reader;
+  }
+
+  private see(result: CallResult): void {
+    if ('revision' in result && result.revision > this.seenRevision) this.seenRevision = result.revision;
   }
 
   private call<T extends CallResult>(call: ClientCall): Promise<T> {
@@ -164,26 +231,25 @@ export class PlacementClient implements PlacementNode {
     const id = this.nextId++;
     return new Promise<T>((resolve, reject) => {
       // The Raft worker answers each call with the result of its kind.
+      this.post({ type: 'call', id, call });
       this.calls.set(id, { resolve: resolve as (result: CallResult) => void, reject });
       if (this.calls.size === 1) this.port.ref();
-      this.post({ type: 'call', id, call });
     });
   }
 
   private post(message: ClientToRaft): void {
-    this.port.postMessage(message);
+    this.requests.post(message);
   }
 
   private receive(message: RaftToClient): void {
     switch (message.type) {
       case 'result':
+        this.see(message.result);
         this.take(message.id)?.resolve(message.result);
         break;
-      case 'error': {
-        const { code, message: text, leaderAddress } = message.error;
-        this.take(message.id)?.reject(new PlacementError(code, text, leaderAddress));
+      case 'error':
+        this.take(message.id)?.reject(errorOf(message.error));
         break;
-      }
       case 'watch-batch':
         void this.deliver(message.id, message.batch);
         break;
@@ -210,4 +276,8 @@ export class PlacementClient implements PlacementNode {
     await this.watchers.get(id)?.onBatch(batch);
     if (this.watchers.has(id)) this.post({ type: 'watch-taken', id });
   }
+}
+
+function errorOf({ code, message, leaderAddress }: ClientError): Error {
+  return code === 'WRONG_CALL' ? new TypeError(message) : new PlacementError(code, message, leaderAddress);
 }

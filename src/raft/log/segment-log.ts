@@ -49,6 +49,8 @@ const pageBytes = 4096;
 /** Written behind the end of a segment that was not prepared, so that only one sync in many has to store a new length. */
 const aheadBytes = 1024 * 1024;
 const zeros = Buffer.alloc(aheadBytes);
+/** A batch of so few entries means that little else waits for the thread, and somebody for the batch. */
+const quietEntriesMax = 4;
 /** Free space is asked for again after so many bytes written, or so many questions. */
 const freeBytesAge = 1024 * 1024;
 const freeBytesQuestions = 64;
@@ -96,6 +98,8 @@ class FileLog implements SegmentLog {
   #nextBatch: number;
   /** What is gathered must not wait: it is more than a commit index. */
   #mustFlush = false;
+  /** In the batch that is gathered. */
+  #gatheredEntries = 0;
   #isSyncing = false;
   /** Of the batch under way, and of the one that is gathered. */
   #syncingDone: Done[] = [];
@@ -222,7 +226,7 @@ class FileLog implements SegmentLog {
     }
     // Nothing new to make durable, but the answer must not overtake the ones before.
     if (this.#gatheredDone.length > 0) this.#gatheredDone.push(done);
-    else if (this.#syncingDone.length > 0) this.#syncingDone.push(done);
+    else if (this.#isSyncing) this.#syncingDone.push(done);
     else done(null);
   }
 
@@ -290,12 +294,15 @@ class FileLog implements SegmentLog {
     for (let at = 1; at < entries.length; at += 1) assert(entries[at].index === first + at, 'entries are dense');
     this.#cache.append(entries);
     this.#batch.addEntries(entries);
+    this.#gatheredEntries += entries.length;
     this.#lastIndex = first + entries.length - 1;
     return true;
   }
 
   /** Whether it must be written now. */
   #gatherHardState(hardState: HardState, mustSync: boolean): boolean {
+    // As `reset` has written it: a batch with nothing in it is none.
+    if (hardState === this.#hardState && hardState === this.#written.hardState) return false;
     const { term, vote } = this.#hardState;
     this.#hardState = hardState;
     return mustSync || hardState.term !== term || hardState.vote !== vote;
@@ -315,7 +322,9 @@ class FileLog implements SegmentLog {
     this.#syncingDone = this.#gatheredDone;
     this.#gatheredDone = [];
     this.#isSyncing = true;
-    this.#current.file.sync((error) => this.#onSynced(error));
+    const isQuiet = this.#gatheredEntries <= quietEntriesMax;
+    this.#gatheredEntries = 0;
+    this.#current.file.sync((error) => this.#onSynced(error), isQuiet);
     if (!this.#isFull) this.#preparer.advance(this.#current.sequence + 1, this.#current.end);
   }
 

@@ -68,6 +68,17 @@ export function readIdentity(folder: string): Identity | null {
   }
 }
 
+/**
+ * The seeds that still count: none once the group's own list has this replica, since seeds would outlive members that were
+ * removed.
+ */
+export function seedsInForce(
+  { replica, seeds }: Pick<Identity, 'replica' | 'seeds'>,
+  members: ReadonlyMap<ReplicaId, unknown>,
+): readonly Seed[] {
+  return members.has(replica) ? [] : seeds;
+}
+
 /** Durable when it returns. */
 export function writeIdentity(folder: string, identity: Identity): void {
   const draft = join(folder, `${FILE}.new`);

@@ -34,11 +34,14 @@ export async function findGroup(options: JoiningOptions): Promise<Added | null> 
   const others = addresses.filter((address) => address !== own);
   if (others.length === 0) return null;
   const mayFound = others.length < addresses.length && others.every((address) => own < address);
+  let told = '';
   for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
     const round = await askAll(others, options);
     if (round.added !== null) return round.added;
     if (mayFound && round.unfounded === others.length) return null;
-    log.info('Node waits for a group', { asked: others.length, answers: round.answers.join('; ') });
+    const answers = round.answers.join('; ');
+    if (answers !== told) log.info('Node waits for a group', { asked: others.length, answers });
+    told = answers;
     await sleep(pauseMs * (0.5 + options.random() / 2), undefined, { signal });
   }
 }

@@ -28,7 +28,7 @@ import {
   type SnapshotReceiver,
 } from '../transport/peer-ports.ts';
 import type { ClusterPort } from './cluster-port.ts';
-import { type Identity, openIdentity, writeIdentity } from './identity.ts';
+import { type Identity, openIdentity, seedsInForce, writeIdentity } from './identity.ts';
 import { findGroup, type JoiningOptions, keepAsking } from './joining.ts';
 import { MeasuredLog } from './measured-log.ts';
 import { NodeSwitch } from './node-switch.ts';
@@ -76,7 +76,9 @@ export class RaftRuntime {
     const heartbeat = new Heartbeat(start.heartbeats, 0);
     this.identity = openIdentity(start.folder);
     this.nodes = new NodeSwitch(String(this.identity.replica), this.counts);
-    this.storage = openStorage(start.folder, this.identity.replica, start.cluster.diskReserveBytes);
+    this.storage = openStorage(start.folder, this.identity.replica, start.cluster.diskReserveBytes, (error) =>
+      this.node?.replica.reportFault(error),
+    );
     const { tornTail } = this.storage.log;
     if (tornTail !== null) log.warn('Log ended in a write that was not finished; it was cut off', { ...tornTail });
     this.stopEventLoopMetrics = startEventLoopMetrics(metrics);
@@ -250,13 +252,7 @@ export class RaftRuntime {
 
   /** A member that is reached elsewhere than before lets the group know. */
   private announceAddress(): void {
-    const { replica } = this.identity;
-    const member = { replica: String(replica), name: this.name, address: this.ownAddress };
-    const isKnown = (): boolean => {
-      const known = this.storage.state.members.get(replica);
-      return known !== undefined && known.address === member.address && known.name === member.name;
-    };
-    const isDone = (): boolean => this.ownAddress === '' || isKnown();
+    const isDone = (): boolean => this.ownAddress === '' || this.isKnownHere();
     if (isDone()) return;
     this.inBackground(() =>
       keepAsking(
@@ -264,10 +260,20 @@ export class RaftRuntime {
         () => this.addressesOfMembers(),
         isDone,
         async () => {
-          await this.node?.join(member).catch(ignorePlacementError);
+          await this.node?.join(this.ownMember()).catch(ignorePlacementError);
         },
       ),
     );
+  }
+
+  /** The group knows this replica under its name and address of now. A group that was restored does not, at first. */
+  private isKnownHere(): boolean {
+    const known = this.storage.state.members.get(this.identity.replica);
+    return known !== undefined && known.address === this.ownAddress && known.name === this.name;
+  }
+
+  private ownMember(): { readonly replica: string; readonly name: string; readonly address: string } {
+    return { replica: String(this.identity.replica), name: this.name, address: this.ownAddress };
   }
 
   private addressesOfMembers(): string[] {
@@ -312,6 +318,10 @@ export class RaftRuntime {
 
   // --- what other nodes ask ---
 
+  /**
+   * This leader's own address comes into the log before the new member does, so a state that has the new member also says
+   * where to answer.
+   */
   private async takeIn({ clusterId, ...member }: JoinApplication): Promise<JoinAnswer> {
     const { node, identity } = this;
     if (node === null || identity.clusterId === '') return { type: 'unfounded' };
@@ -319,6 +329,7 @@ export class RaftRuntime {
       return { type: 'refused', reason: 'It belongs to another cluster' };
     }
     try {
+      if (!this.isKnownHere()) await node.join(this.ownMember());
       await node.join({ ...member, replica: String(member.replica) });
     } catch (error) {
       if (!(error instanceof PlacementError)) throw error;
@@ -330,10 +341,11 @@ export class RaftRuntime {
       throw error;
     }
     const { learners } = this.storage.state.membership;
+    // Its own place is known here before the group has heard of it.
     const members = [...this.storage.state.members].map(([replica, { name, address }]) => ({
       replica,
-      name,
-      address,
+      name: replica === identity.replica ? this.name : name,
+      address: replica === identity.replica ? this.ownAddress : address,
       isLearner: learners.includes(replica),
     }));
     return { type: 'added', clusterId: identity.clusterId, members };
@@ -362,10 +374,12 @@ export class RaftRuntime {
     };
   }
 
-  /** What the configuration says wins over what the group knows, and that over what was known when the node joined. */
+  /** What the configuration says wins, then the seeds: while they count, they are newer than the state. */
   private addressOf(replica: ReplicaId): string | null {
-    const seed = this.identity.seeds.find((candidate) => candidate.replica === replica);
-    const known = this.storage.state.members.get(replica) ?? seed;
+    const seed = seedsInForce(this.identity, this.storage.state.members).find(
+      (candidate) => candidate.replica === replica,
+    );
+    const known = seed ?? this.storage.state.members.get(replica);
     if (known === undefined) return null;
     const address = this.start.cluster.peers.get(known.name) ?? known.address;
     return address === '' ? null : address;
@@ -374,7 +388,7 @@ export class RaftRuntime {
   private knownMembers(): Set<ReplicaId> {
     const members = new Set([
       ...this.storage.state.members.keys(),
-      ...this.identity.seeds.map(({ replica }) => replica),
+      ...seedsInForce(this.identity, this.storage.state.members).map(({ replica }) => replica),
     ]);
     members.delete(this.identity.replica);
     return members;

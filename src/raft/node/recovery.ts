@@ -16,8 +16,9 @@ import { openLmdbStore } from '../placement/lmdb-store.ts';
 import { PlacementState } from '../placement/placement-state.ts';
 import type { Done, LogReader } from '../ports.ts';
 import { foundGroupAnew } from '../replica/founding.ts';
+import { logFolder, stateFolder } from './folders.ts';
 import { type Identity, newReplicaId, readIdentity, writeIdentity } from './identity.ts';
-import { logFolder, openStorage, stateFolder } from './storage.ts';
+import { openStorage } from './storage.ts';
 
 const READ_BYTES_MAX = 4 * 1024 * 1024;
 
@@ -46,7 +47,9 @@ export async function forceNewGroup(folder: string): Promise<RecoveryReport> {
   if (identity === null || identity.clusterId === '') {
     throw new RecoveryError(`Cannot recover "${folder}": it holds no member of a group`);
   }
-  const { log, state, close } = openStorage(folder, identity.replica, 0);
+  const { log, state, close } = openStorage(folder, identity.replica, 0, (error) => {
+    throw error;
+  });
   try {
     const { commit, term } = log.initialState().hardState;
     const uncertainEntries = log.lastIndex() - Math.max(commit, state.appliedIndex);

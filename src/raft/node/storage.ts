@@ -11,7 +11,6 @@
  * With the id in the name, the file that says who this is says which log counts too: a new life begins with one rename.
  */
 import { randomInt } from 'node:crypto';
-import { join } from 'node:path';
 import { openNodeFileSystem } from '../../core/files/node-file-system.ts';
 import type { ReplicaId } from '../consensus/types.ts';
 import { openSegmentLog, type SegmentLog } from '../log/segment-log.ts';
@@ -19,6 +18,7 @@ import { CorruptionError } from '../placement/errors.ts';
 import { type LmdbStateStore, openLmdbStore } from '../placement/lmdb-store.ts';
 import { PlacementState } from '../placement/placement-state.ts';
 import { reconcile } from '../replica/reconcile.ts';
+import { logFolder, stateFolder } from './folders.ts';
 
 export interface Storage {
   readonly log: SegmentLog;
@@ -27,14 +27,16 @@ export interface Storage {
   close(): Promise<void>;
 }
 
-export const logFolder = (folder: string, replica: ReplicaId): string => join(folder, `log-${replica}`);
-export const stateFolder = (folder: string): string => join(folder, 'state');
-
 /**
  * Opens both. Blocks while it reads. Throws `CorruptionError` for what is damaged or does not belong together, Node's
- * errors for what cannot be opened.
+ * errors for what cannot be opened. `onFault`: damage was met later, outside of any call.
  */
-export function openStorage(folder: string, replica: ReplicaId, freeBytesMin: number): Storage {
+export function openStorage(
+  folder: string,
+  replica: ReplicaId,
+  freeBytesMin: number,
+  onFault: (error: Error) => void,
+): Storage {
   const random = (below: number): number => randomInt(below);
   const log = openSegmentLog(openNodeFileSystem(logFolder(folder, replica)), { replica, random, freeBytesMin });
   const store = openLmdbStore({ path: stateFolder(folder) });
@@ -43,7 +45,8 @@ export function openStorage(folder: string, replica: ReplicaId, freeBytesMin: nu
     await store.closed();
   };
   try {
-    const state = PlacementState.open(store, { now: () => performance.now() });
+    const defer = (callback: () => void): void => void setImmediate(() => guarded(callback, onFault));
+    const state = PlacementState.open(store, { now: () => performance.now(), defer });
     if (log.isNew && state.appliedIndex > 0) {
       throw new CorruptionError('The log is lost and the state is not: the replica may have forgotten its votes');
     }
@@ -52,5 +55,14 @@ export function openStorage(folder: string, replica: ReplicaId, freeBytesMin: nu
   } catch (error) {
     void close();
     throw error;
+  }
+}
+
+/** A watcher that reads on may meet damage: the replica leaves service, and the thread lives to say why. */
+function guarded(callback: () => void, onFault: (error: Error) => void): void {
+  try {
+    callback();
+  } catch (error) {
+    onFault(error instanceof Error ? error : new Error(String(error)));
   }
 }

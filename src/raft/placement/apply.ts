@@ -3,7 +3,7 @@
  * the state and the command, so that all replicas agree. Thread: the Raft worker; called by `placement-state.ts`.
  */
 import type { CommandResult, Revision } from '../../core/ports/placement.ts';
-import { latin1Of } from './bytes.ts';
+import type { LogIndex } from '../ports.ts';
 import { type BootstrapCommand, commandTags, type GroupCommand, type Proposal } from './command-codec.ts';
 import { RecordInvalidError } from './errors.ts';
 import { applyLeaseExpire, applyLeaseGrant, applyLeaseRevoke } from './leases.ts';
@@ -12,23 +12,35 @@ import { applyNodeExpire, applyNodeRegister, applyNodeReport, applyNodeUnregiste
 import { partitionsOf } from './queries.ts';
 import { partitionKind } from './records/partition.ts';
 import { refuse } from './refusal.ts';
-import type { RequestOutcome } from './request-window.ts';
+import type { Request, RequestOutcome } from './request-rows.ts';
 import { noMembership, replicasOf } from './root-record.ts';
 import type { StateCore } from './state-core.ts';
 import { applyIsrChange, applyTopicCreate, applyTopicDelete } from './topics.ts';
-import { applyTransaction, repeatTransaction } from './transactions.ts';
+import { applyTransaction, isReadOnly, repeatTransaction } from './transactions.ts';
 
-export function applyCommand(core: StateCore, { command, requestId }: Proposal): CommandResult {
-  const request = requestId === null ? '' : latin1Of(requestId);
-  const outcome = request === '' ? null : core.window.get(request);
+/** `index`: the place of the command in the log. */
+export function applyCommand(core: StateCore, proposal: Proposal, index: LogIndex): CommandResult {
+  const { command, requestId, origin, sequence } = proposal;
+  core.forgetRequests(index - limits.requestsKept);
+  const outcome = core.window.get(proposal);
   if (outcome !== null) return repeatOrRefuse(core, command, outcome);
+  const request: Request = { requestId, origin, sequence, index };
+  const result = applyFirst(core, command, request);
+  // What made a revision is remembered with it.
+  if (core.window.newestIndex !== index && isRemembered(command)) {
+    core.remember(request, outcomeOf(core, command, result));
+  }
+  return result;
+}
+
+function applyFirst(core: StateCore, command: GroupCommand, request: Request): CommandResult {
   switch (command.type) {
     case 'transaction':
       return applyTransaction(core, command, request);
     case 'compact':
       return applyCompact(core, command.revision);
     case 'lease-grant':
-      return applyLeaseGrant(core, command, request);
+      return applyLeaseGrant(core, command);
     case 'lease-revoke':
       return applyLeaseRevoke(core, command, request);
     case 'lease-expire':
@@ -52,6 +64,31 @@ export function applyCommand(core: StateCore, { command, requestId }: Proposal):
   }
 }
 
+/** Others do the same once or twice: a reading does nothing, and what the leader proposes by itself stands under epochs. */
+function isRemembered(command: GroupCommand): boolean {
+  switch (command.type) {
+    case 'bootstrap':
+    case 'lease-expire':
+    case 'node-expire':
+      return false;
+    case 'transaction':
+      return !isReadOnly(command);
+    default:
+      return true;
+  }
+}
+
+/** Of a command that made no revision. */
+function outcomeOf({ revision }: StateCore, { type }: GroupCommand, result: CommandResult): RequestOutcome {
+  return {
+    revision: result.type === 'compact' ? result.revision : revision,
+    commandTag: commandTags[type],
+    succeeded: result.type !== 'transaction' || result.succeeded,
+    epoch: result.type === 'lease' ? result.epoch : 0,
+    refusal: result.type === 'refused' ? result.code : null,
+  };
+}
+
 /** Whoever uses an id again for something else may ask for names that no record can have. */
 function repeatOrRefuse(core: StateCore, command: GroupCommand, outcome: RequestOutcome): CommandResult {
   try {
@@ -67,9 +104,14 @@ function repeat(core: StateCore, command: GroupCommand, outcome: RequestOutcome)
   if (outcome.commandTag !== commandTags[command.type]) {
     return refuse('INVALID_ARGUMENT', 'The request id was used for another command');
   }
+  if (outcome.refusal !== null) return refuse(outcome.refusal, 'The request was refused before');
   switch (command.type) {
     case 'transaction':
       return repeatTransaction(command, outcome);
+    case 'compact':
+      return { type: 'compact', revision: outcome.revision };
+    case 'lease-grant':
+      return { type: 'lease', lease: command.lease, epoch: outcome.epoch, ttlMs: command.ttlMs };
     case 'node-register':
       return { type: 'node', node: command.node, epoch: outcome.epoch };
     case 'topic-create':
@@ -86,7 +128,7 @@ function repeat(core: StateCore, command: GroupCommand, outcome: RequestOutcome)
 }
 
 /**
- * Forgets the changes up to `revision`, though never the newest ones: they remember request ids. What was forgotten is
+ * Forgets the changes up to `revision`, though never the newest ones: they remember requests. What was forgotten is
  * removed from the store little by little.
  */
 function applyCompact(core: StateCore, revision: Revision): CommandResult {

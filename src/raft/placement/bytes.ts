@@ -28,7 +28,10 @@ let slabEnd = 0;
  * copied first.
  */
 export function allocate(size: number): Uint8Array {
-  if (size > SLAB_BYTES / 8) return new Uint8Array(size);
+  if (size > SLAB_BYTES / 8) {
+    const { buffer } = Buffer.allocUnsafeSlow(size);
+    return new Uint8Array(buffer, 0, size);
+  }
   if (slabEnd + size > SLAB_BYTES) {
     slab = new ArrayBuffer(SLAB_BYTES);
     slabEnd = 0;
@@ -133,6 +136,15 @@ export class ByteWriter {
     const copy = allocate(this.end);
     copy.set(new Uint8Array(this.buffer.buffer, 0, this.end));
     this.end = 0;
+    return copy;
+  }
+
+  /** A copy of the first `length` bytes that were written; the rest stays. */
+  take(length: number): Uint8Array {
+    const copy = allocate(length);
+    copy.set(new Uint8Array(this.buffer.buffer, 0, length));
+    this.buffer.copyWithin(0, length, this.end);
+    this.end -= length;
     return copy;
   }
 

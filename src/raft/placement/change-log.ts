@@ -4,20 +4,19 @@
  *
  * ```
  * key → create modified version lease value…                      (numbers of variable length, the value to the end)
- * revision(8) → flags(1) tag(1) [requestId(16)] epoch count event*
+ * revision(8) → flags(1) tag(1) index identity epoch count event*
  * event  = 1 key create version lease previous length value | 2 key previous
- * flags  = 1: a request id follows · 2: the first branch was taken
+ * flags and identity: see `request-rows.ts`; index: the place of the command in the log
  * ```
  * `previous` is the revision that wrote the key before, 0 for none: the value is there, until it is compacted.
  */
 import type { Bytes, KeyValue, LeaseId, Revision } from '../../core/ports/placement.ts';
-import { ByteReader, ByteWriter, bytesOfLatin1, latin1Of, readUint53 } from './bytes.ts';
+import { ByteReader, ByteWriter, readUint53 } from './bytes.ts';
+import { type Request, readIdentity, requestFlags, writeIdentity } from './request-rows.ts';
 import type { RowCodec } from './state-table.ts';
 
-const flags = { requestId: 1, succeeded: 2 } as const;
 const SET = 1;
 const DELETE = 2;
-const REQUEST_ID_BYTES = 16;
 const noBytes: Bytes = new Uint8Array(0);
 
 export interface ChangeEvent {
@@ -31,8 +30,7 @@ export interface ChangeEvent {
 /** All that one revision changed, and the command that did. */
 export interface Change {
   readonly revision: Revision;
-  /** One character per byte; '' for none. */
-  readonly requestId: string;
+  readonly request: Request;
   readonly commandTag: number;
   /** Of a transaction: the compares held. */
   readonly succeeded: boolean;
@@ -63,10 +61,11 @@ export const recordCodec: RowCodec<KeyValue> = {
 };
 
 export const changeCodec: RowCodec<Change> = {
-  encode({ requestId, commandTag, succeeded, epoch, events }) {
-    scratch.byte((requestId === '' ? 0 : flags.requestId) | (succeeded ? flags.succeeded : 0));
+  encode({ request, commandTag, succeeded, epoch, events }) {
+    scratch.byte((request.requestId === null ? 0 : requestFlags.requestId) | (succeeded ? requestFlags.succeeded : 0));
     scratch.byte(commandTag);
-    if (requestId !== '') scratch.raw(bytesOfLatin1(requestId));
+    scratch.varint(request.index);
+    writeIdentity(scratch, request);
     scratch.varint(epoch);
     scratch.varint(events.length);
     for (const { type, item, previousRevision } of events) {
@@ -85,13 +84,14 @@ export const changeCodec: RowCodec<Change> = {
   decode(key, bytes) {
     const revision = readUint53(key, 0);
     const reader = new ByteReader(bytes);
-    const bits = reader.byte();
+    const flags = reader.byte();
     const commandTag = reader.byte();
-    const requestId = (bits & flags.requestId) === 0 ? '' : latin1Of(reader.raw(REQUEST_ID_BYTES));
+    const index = reader.varint();
+    const request = { ...readIdentity(reader, (flags & requestFlags.requestId) !== 0), index };
     const epoch = reader.varint();
     const events: ChangeEvent[] = [];
     for (let left = reader.count(); left > 0; left--) events.push(readEvent(reader, revision));
-    return { revision, requestId, commandTag, succeeded: (bits & flags.succeeded) !== 0, epoch, events };
+    return { revision, request, commandTag, succeeded: (flags & requestFlags.succeeded) !== 0, epoch, events };
   },
 };
 

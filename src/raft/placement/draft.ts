@@ -10,6 +10,7 @@ import { latin1Of, uint53Key } from './bytes.ts';
 import { type Change, type ChangeEvent, deletedItem } from './change-log.ts';
 import { leaseKey } from './lease-rows.ts';
 import type { RecordKind } from './record-kind.ts';
+import type { Request } from './request-rows.ts';
 import type { StateCore } from './state-core.ts';
 
 export class Draft {
@@ -72,14 +73,14 @@ export class Draft {
   }
 
   /** Makes it a revision when something changed. Answers the revision of the store. */
-  finish(requestId: string, commandTag: number, succeeded: boolean, epoch: number): Revision {
+  finish(request: Request, commandTag: number, succeeded: boolean, epoch: number): Revision {
     const { core, revision, events } = this;
     if (events.length === 0) return core.revision;
-    const change: Change = { revision, requestId, commandTag, succeeded, epoch, events };
+    const change: Change = { revision, request, commandTag, succeeded, epoch, events };
     core.revision = revision;
     const key = uint53Key(revision);
     core.tables.changes.set(latin1Of(key), key, change);
-    core.window.add(change);
+    core.window.add(request, { revision, commandTag, succeeded, epoch, refusal: null }, false);
     core.onChange?.(change);
     return revision;
   }

@@ -2,12 +2,12 @@
  * Rows of the two tables of leases. Pure; any thread.
  *
  * ```
- * lease(8)       → epoch ttlMs keyCount [requestId(16)]
+ * lease(8)       → epoch ttlMs keyCount
  * lease(8) key   → nothing: the key goes when the lease ends
  * ```
  */
 import type { Bytes, LeaseId } from '../../core/ports/placement.ts';
-import { allocate, ByteReader, ByteWriter, bytesOfLatin1, latin1Of, uint53Key, writeUint53 } from './bytes.ts';
+import { allocate, ByteReader, ByteWriter, uint53Key, writeUint53 } from './bytes.ts';
 import type { RowCodec } from './state-table.ts';
 
 const ID_BYTES = 8;
@@ -17,18 +17,15 @@ export interface LeaseRow {
   readonly epoch: number;
   readonly ttlMs: number;
   readonly keyCount: number;
-  /** Of the grant, one character per byte; '' for none. A grant changes no key, so the change log does not have it. */
-  readonly requestId: string;
 }
 
 const scratch = new ByteWriter(64);
 
 export const leaseCodec: RowCodec<LeaseRow> = {
-  encode({ epoch, ttlMs, keyCount, requestId }) {
+  encode({ epoch, ttlMs, keyCount }) {
     scratch.varint(epoch);
     scratch.varint(ttlMs);
     scratch.varint(keyCount);
-    scratch.raw(bytesOfLatin1(requestId));
     return scratch.finish();
   },
   decode(_key, bytes) {
@@ -36,7 +33,8 @@ export const leaseCodec: RowCodec<LeaseRow> = {
     const epoch = reader.varint();
     const ttlMs = reader.varint();
     const keyCount = reader.varint();
-    return { epoch, ttlMs, keyCount, requestId: latin1Of(reader.rest()) };
+    reader.end();
+    return { epoch, ttlMs, keyCount };
   },
 };
 

@@ -33,7 +33,9 @@ export const limits = {
   nameLengthMax: 255,
   partitionsMax: 1_000,
   replicationFactorMax: 16,
-  /** Revisions that request ids are remembered for and that no compaction removes. */
+  /** Entries of the log that commands are remembered for, so that a repeat of them is known. */
+  requestsKept: 10_000,
+  /** Revisions that no compaction removes; not less than what is remembered, since one entry makes one at most. */
   revisionsKept: 10_000,
 } as const;
 
@@ -49,3 +51,6 @@ export const watcherProgressRevisions = 1_000;
 export const snapshotChunkBytes = 256 * KIB;
 /** Rows that are removed from the store per flush: of compacted revisions, and of a half that is not used any more. */
 export const purgedRowsPerFlush = 2_000;
+/** Memory for records and leases that were written lately, besides what is in the store. */
+export const recentRecordBytes = 8 * MIB;
+export const recentLeaseBytes = MIB;

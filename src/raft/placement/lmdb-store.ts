@@ -21,6 +21,8 @@ const FIRST_KEY = Buffer.from([0]);
 /** Above every key that is used: keys of the state begin with a small byte. */
 const AFTER_LAST_KEY = Buffer.alloc(KEY_BYTES_MAX, 0xff);
 const GIB = 1024 ** 3;
+/** Memory that is kept for the values of the next commit. */
+const SEALED_BYTES_KEPT = 32 * 1024 * 1024;
 
 export interface LmdbStoreOptions {
   /** Folder of the environment; made when missing. */
@@ -72,13 +74,35 @@ function openEnvironment(options: LmdbStoreOptions, isReadOnly: boolean): Enviro
 }
 
 /** Reads through the read transaction of the turn, or through `transaction`. Values are checked and copied. */
-class Reads {
+class PairReads {
   protected readonly environment: Environment;
 
   constructor(environment: Environment) {
     this.environment = environment;
   }
 
+  protected pairs(
+    start: Bytes,
+    end: Bytes | null,
+    limit: number,
+    isReverse: boolean,
+    bytesMax: number,
+    transaction: ReadTransaction | undefined,
+  ): StorePair[] {
+    const pairs: StorePair[] = [];
+    if (limit <= 0) return pairs;
+    let bytes = 0;
+    const options = { ...span(start, end, isReverse), limit, ...(transaction === undefined ? {} : { transaction }) };
+    for (const { key, value } of this.environment.getRange(options)) {
+      pairs.push({ key, value: unseal(key, value) });
+      bytes += value.length - sealBytes;
+      if (bytes >= bytesMax) break;
+    }
+    return pairs;
+  }
+}
+
+class Reads extends PairReads {
   get(key: Bytes): Bytes | null {
     // The library's own buffer: valid until the next read, and with a length that is not the array's.
     const sealed = this.environment.getBinaryFast(key as Buffer);
@@ -86,7 +110,7 @@ class Reads {
   }
 
   range(start: Bytes, end: Bytes | null, limit: number, isReverse = false): StorePair[] {
-    return this.pairs(start, end, limit, isReverse, undefined);
+    return this.pairs(start, end, limit, isReverse, Number.POSITIVE_INFINITY, undefined);
   }
 
   count(start: Bytes, end: Bytes | null): number {
@@ -95,22 +119,6 @@ class Reads {
 
   refresh(): void {
     this.environment.resetReadTxn();
-  }
-
-  protected pairs(
-    start: Bytes,
-    end: Bytes | null,
-    limit: number,
-    isReverse: boolean,
-    transaction: ReadTransaction | undefined,
-  ): StorePair[] {
-    const pairs: StorePair[] = [];
-    if (limit <= 0) return pairs;
-    const options = { ...span(start, end, isReverse), limit, ...(transaction === undefined ? {} : { transaction }) };
-    for (const { key, value } of this.environment.getRange(options)) {
-      pairs.push({ key, value: unseal(key, value) });
-    }
-    return pairs;
   }
 }
 
@@ -126,6 +134,7 @@ function span(start: Bytes, end: Bytes | null, isReverse: boolean) {
 class LmdbStore extends Reads implements LmdbStateStore {
   private readonly path: string;
   private readonly commitTimeoutMs: number;
+  private sealed = Buffer.alloc(0);
   private isCommitting = false;
   private failure: Error | null = null;
   private closing: Promise<void> | null = null;
@@ -177,7 +186,7 @@ class LmdbStore extends Reads implements LmdbStateStore {
       assert(key.length > 0 && key.length <= KEY_BYTES_MAX, 'a stored key has 1 to 1,978 bytes');
       if (value !== null) size += value.length + sealBytes;
     }
-    const sealed = Buffer.allocUnsafeSlow(size);
+    const sealed = this.memoryFor(size);
     const { environment } = this;
     return environment.batch(() => {
       let position = 0;
@@ -192,6 +201,15 @@ class LmdbStore extends Reads implements LmdbStateStore {
         }
       }
     });
+  }
+
+  /** Fresh memory costs more than what is done with it, and there is one commit at a time. */
+  private memoryFor(size: number): Buffer {
+    if (size > SEALED_BYTES_KEPT) return Buffer.allocUnsafeSlow(size);
+    if (this.sealed.length < size) {
+      this.sealed = Buffer.allocUnsafeSlow(Math.min(Math.max(size, this.sealed.length * 2), SEALED_BYTES_KEPT));
+    }
+    return this.sealed;
   }
 
   /** The error of a failed commit carries the cause as a promise that rejects. */
@@ -233,7 +251,7 @@ function view(source: Buffer, start: number, end: number): Uint8Array {
   return new Uint8Array(source.buffer, source.byteOffset + start, end - start);
 }
 
-class LmdbView extends Reads implements StateView {
+class LmdbView extends PairReads implements StateView {
   private readonly transaction: ReadTransaction;
   private isOpen = true;
 
@@ -244,9 +262,16 @@ class LmdbView extends Reads implements StateView {
     this.transaction = environment.useReadTransaction();
   }
 
-  override range(start: Bytes, end: Bytes | null, limit: number, isReverse = false): StorePair[] {
+  range(start: Bytes, end: Bytes | null, limit: number, bytesMax = Number.POSITIVE_INFINITY): StorePair[] {
     assert(this.isOpen, 'a closed view is not read');
-    return this.pairs(start, end, limit, isReverse, this.transaction);
+    return this.pairs(start, end, limit, false, bytesMax, this.transaction);
+  }
+
+  keys(start: Bytes, end: Bytes | null, limit: number): Bytes[] {
+    assert(this.isOpen, 'a closed view is not read');
+    if (limit <= 0) return [];
+    const options = { ...span(start, end, false), limit, transaction: this.transaction };
+    return [...this.environment.getKeys(options)];
   }
 
   close(): void {

@@ -9,6 +9,7 @@ import { RecordInvalidError } from './errors.ts';
 import { PartitionEdits } from './partition-edits.ts';
 import { nodeKind } from './records/node.ts';
 import { type Refusal, refuse } from './refusal.ts';
+import type { Request } from './request-rows.ts';
 import type { StateCore } from './state-core.ts';
 
 type CommandOf<T extends Command['type']> = Extract<Command, { readonly type: T }>;
@@ -17,7 +18,7 @@ type CommandOf<T extends Command['type']> = Extract<Command, { readonly type: T 
 export function applyNodeRegister(
   core: StateCore,
   command: CommandOf<'node-register'>,
-  requestId: string,
+  request: Request,
 ): CommandResult {
   const { node, addresses, roles, rack, ttlMs } = command;
   const epoch = core.epoch + 1;
@@ -32,7 +33,7 @@ export function applyNodeRegister(
   edits.welcome(node);
   edits.refill();
   edits.finish(draft);
-  draft.finish(requestId, commandTags['node-register'], true, epoch);
+  draft.finish(request, commandTags['node-register'], true, epoch);
   core.listener?.onRegistered(node, epoch, ttlMs);
   return { type: 'node', node, epoch };
 }
@@ -41,7 +42,7 @@ export function applyNodeRegister(
 export function applyNodeUnregister(
   core: StateCore,
   { node, epoch }: CommandOf<'node-unregister'>,
-  requestId: string,
+  request: Request,
 ): CommandResult {
   const record = core.nodes.get(node);
   if (record === undefined) return unknownNode(node);
@@ -57,14 +58,14 @@ export function applyNodeUnregister(
   putNode(core, draft, { ...record, state: 'unregistered', report: null });
   edits.finish(draft);
   core.listener?.onNodeEnded(node);
-  return { type: 'done', revision: draft.finish(requestId, commandTags['node-unregister'], true, 0) };
+  return { type: 'done', revision: draft.finish(request, commandTags['node-unregister'], true, 0) };
 }
 
 /** The node missed its time: it is out of service until it registers again, and keeps what it has. */
 export function applyNodeExpire(
   core: StateCore,
   { node, epoch }: CommandOf<'node-expire'>,
-  requestId: string,
+  request: Request,
 ): CommandResult {
   const record = core.nodes.get(node);
   if (record === undefined || record.epoch !== epoch || record.state !== 'in-service') {
@@ -76,10 +77,10 @@ export function applyNodeExpire(
   edits.retire(node);
   edits.finish(draft);
   core.listener?.onNodeEnded(node);
-  return { type: 'done', revision: draft.finish(requestId, commandTags['node-expire'], true, 0) };
+  return { type: 'done', revision: draft.finish(request, commandTags['node-expire'], true, 0) };
 }
 
-export function applyNodeReport(core: StateCore, command: CommandOf<'node-report'>, requestId: string): CommandResult {
+export function applyNodeReport(core: StateCore, command: CommandOf<'node-report'>, request: Request): CommandResult {
   const { node, epoch, report } = command;
   const record = core.nodes.get(node);
   if (record === undefined) return unknownNode(node);
@@ -89,7 +90,7 @@ export function applyNodeReport(core: StateCore, command: CommandOf<'node-report
   if (refusal !== null) return refusal;
   const draft = new Draft(core);
   putNode(core, draft, after);
-  return { type: 'done', revision: draft.finish(requestId, commandTags['node-report'], true, 0) };
+  return { type: 'done', revision: draft.finish(request, commandTags['node-report'], true, 0) };
 }
 
 /** Whether `epoch` is that of the incarnation that is in service. */

@@ -26,6 +26,8 @@ interface Edit {
 export class PartitionEdits {
   private readonly core: StateCore;
   private readonly edits = new Map<string, Edit>();
+  /** Replicas that each topic asks for. */
+  private readonly factors = new Map<string, number>();
 
   constructor(core: StateCore) {
     this.core = core;
@@ -77,7 +79,7 @@ export class PartitionEdits {
     const candidates = candidatesOf(this.core);
     for (const text of wanting) {
       const edit = this.edit(text);
-      this.fill(edit, candidates, factorOf(this.core, edit.before) - edit.replicas.length);
+      this.fill(edit, candidates, this.factorOf(edit.before) - edit.replicas.length);
     }
   }
 
@@ -94,8 +96,19 @@ export class PartitionEdits {
         leaderEpoch: before.leaderEpoch + (isLed ? 1 : 0),
         partitionEpoch: before.partitionEpoch + 1,
       };
-      putPartition(this.core, draft, before, after, factorOf(this.core, before));
+      putPartition(this.core, draft, before, after, this.factorOf(before));
     }
+  }
+
+  private factorOf(partition: PartitionRecord): number {
+    const { tenant, topic } = partition;
+    const name = `${tenant.length} ${tenant}${topic}`;
+    let factor = this.factors.get(name);
+    if (factor === undefined) {
+      factor = factorOf(this.core, partition);
+      this.factors.set(name, factor);
+    }
+    return factor;
   }
 
   private edit(text: string): Edit {

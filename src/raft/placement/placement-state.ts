@@ -21,15 +21,17 @@ import { decodeMembershipChange } from '../consensus/membership-codec.ts';
 import type { Membership } from '../consensus/types.ts';
 import type { Done, Entry, LogIndex, ReplicaId, SnapshotPosition, StateStore, StoreChange } from '../ports.ts';
 import { applyCommand } from './apply.ts';
-import { uint53Key } from './bytes.ts';
+import { readUint53, uint53Key } from './bytes.ts';
 import { decodeProposal } from './command-codec.ts';
 import { CommitQueue } from './commit-queue.ts';
+import { SnapshotError } from './errors.ts';
 import { limits, purgedRowsPerFlush } from './limits.ts';
 import { decodeMemberContext } from './member-context.ts';
 import { answer } from './queries.ts';
 import { decodeRoot, emptyRoot, encodeRoot, otherHalf, type Root, replicasOf, rootKey } from './root-record.ts';
 import { type InstallTarget, SnapshotSink, SnapshotSource, wasteOf } from './snapshot.ts';
 import { type ExpiryListener, StateCore } from './state-core.ts';
+import { prefixBytes } from './state-table.ts';
 import { itemOf, WatchHub } from './watch-hub.ts';
 
 export interface PlacementStateOptions {
@@ -59,6 +61,7 @@ export class PlacementState {
   private readonly hub: WatchHub;
   private readonly options: Required<Omit<PlacementStateOptions, 'defer'>>;
   private durable: SnapshotPosition;
+  private durableRevision: Revision;
   private entriesUnflushed = 0;
   private bytesUnflushed = 0;
   private oldestUnflushedMs = 0;
@@ -81,6 +84,7 @@ export class PlacementState {
     const root = store.get(rootKey);
     this.core = new StateCore(store, root === null ? emptyRoot : decodeRoot(root));
     this.durable = this.position;
+    this.durableRevision = this.core.revision;
     this.commits = new CommitQueue(store);
     this.hub = new WatchHub(this.watchSource(), options.defer ?? ((callback) => void setImmediate(callback)));
     this.core.onChange = (change) => this.hub.push(change);
@@ -148,7 +152,7 @@ export class PlacementState {
     }
     return this.guard(() => {
       const proposal = decodeProposal(entry.data);
-      const result = applyCommand(this.core, proposal);
+      const result = applyCommand(this.core, proposal, entry.index);
       this.afterEntry(entry);
       return { origin: proposal.origin, sequence: proposal.sequence, result };
     });
@@ -187,16 +191,19 @@ export class PlacementState {
   /** Everything that is applied when its turn comes is durable when `done(null)` is called. An error is for ever. */
   flush(done: Done): void {
     let position = this.durable;
+    let revision = this.durableRevision;
     this.commits.add(
       () => {
         if (this.fault !== null) throw this.fault;
         position = this.position;
+        revision = this.core.revision;
         return this.buildFlush();
       },
       (error) => {
         if (error === null) {
           this.core.tables.endFlush();
           this.durable = position;
+          this.durableRevision = revision;
         } else {
           this.fault ??= error;
         }
@@ -246,6 +253,8 @@ export class PlacementState {
    */
   beginInstall(position: SnapshotPosition): SnapshotSink {
     this.sink?.abort();
+    // One that has everything cannot be given up any more, and until it has switched nobody knows which half is free.
+    if (this.sink !== null) throw new SnapshotError('Another snapshot is just being put in place');
     const sink: SnapshotSink = new SnapshotSink(
       this.store,
       this.commits,
@@ -271,12 +280,13 @@ export class PlacementState {
     const root = core.root();
     const members = [...root.members].sort((a, b) => a.replica - b.replica);
     hash.update(encodeRoot({ ...root, half: 0, members }));
-    const { records, changes, leases, leaseKeys } = core.tables;
+    const { records, changes, leases, leaseKeys, requests } = core.tables;
     const start = uint53Key(core.compactedRevision + 1);
     records.digest(hash);
     changes.digest(hash, start);
     leases.digest(hash);
     leaseKeys.digest(hash);
+    requests.digest(hash);
     return hash.digest('hex');
   }
 
@@ -318,18 +328,33 @@ export class PlacementState {
   /** A little of what is not needed any more goes with every flush. */
   private addWaste(batch: StoreChange[], store: StateStore): void {
     const { core } = this;
-    if (this.purgedRevision < core.compactedRevision) {
-      const first = core.tables.changes.storeKey(uint53Key(0));
-      const last = core.tables.changes.storeKey(uint53Key(core.compactedRevision + 1));
-      const rows = store.range(first, last, purgedRowsPerFlush);
-      for (const { key } of rows) batch.push({ key, value: null });
-      if (rows.length < purgedRowsPerFlush) this.purgedRevision = core.compactedRevision;
-    }
+    if (this.purgedRevision < core.compactedRevision) this.purgeChanges(batch, store);
     if (this.mayHaveWaste && this.sink === null) {
       const rows = wasteOf(store, otherHalf(core.half), purgedRowsPerFlush);
       batch.push(...rows);
       this.mayHaveWaste = rows.length === purgedRowsPerFlush;
     }
+  }
+
+  /** Revisions follow one another, so there is no need to look for each; only a renewed group has a gap. */
+  private purgeChanges(batch: StoreChange[], store: StateStore): void {
+    const { changes } = this.core.tables;
+    const { compactedRevision } = this.core;
+    const view = store.openView();
+    const start = changes.storeKey(uint53Key(this.purgedRevision + 1));
+    const [first] = view.keys(start, changes.storeKey(uint53Key(compactedRevision + 1)), 1);
+    view.close();
+    if (first === undefined) {
+      // What is newer than the last commit may be in this one.
+      this.purgedRevision = Math.min(compactedRevision, this.durableRevision);
+      return;
+    }
+    const from = readUint53(first, prefixBytes);
+    const to = Math.min(compactedRevision, from + purgedRowsPerFlush - 1);
+    for (let revision = from; revision <= to; revision++) {
+      batch.push({ key: changes.storeKey(uint53Key(revision)), value: null });
+    }
+    this.purgedRevision = to;
   }
 
   private installTarget(sink: () => SnapshotSink): InstallTarget {
@@ -357,6 +382,7 @@ export class PlacementState {
     this.entriesUnflushed = 0;
     this.bytesUnflushed = 0;
     this.durable = this.position;
+    this.durableRevision = this.core.revision;
     this.purgedRevision = 0;
     this.core.listener?.onReset();
     this.hub.reset(before);

@@ -44,29 +44,30 @@ export class SnapshotWriter {
     return this.chunk(chunkTypes.header, this.scratch.finish());
   }
 
-  /** Takes a row; the chunks that are full come from `take`. */
+  /** Takes a row, for the chunks that come from `take`. */
   add(key: Bytes, value: Bytes): void {
     this.scratch.bytes(key);
     this.scratch.bytes(value);
     this.rows++;
   }
 
-  get hasChunk(): boolean {
+  /** Bytes that were added and not taken. */
+  get rowBytes(): number {
+    return this.scratch.length;
+  }
+
+  get hasRows(): boolean {
+    return this.scratch.length > 0;
+  }
+
+  /** There is enough for a chunk of the full size. */
+  get isFull(): boolean {
     return this.scratch.length >= payloadBytesMax;
   }
 
-  /** What was added, as chunks; without `all` only full ones, and the rest stays. */
-  take(all: boolean): Buffer[] {
-    const bytes = this.scratch.finish();
-    const chunks: Buffer[] = [];
-    let position = 0;
-    while (bytes.length - position >= payloadBytesMax || (all && position < bytes.length)) {
-      const payload = bytes.subarray(position, position + payloadBytesMax);
-      chunks.push(this.chunk(chunkTypes.rows, payload));
-      position += payload.length;
-    }
-    this.scratch.raw(bytes.subarray(position));
-    return chunks;
+  /** The next chunk of what was added. */
+  take(): Buffer {
+    return this.chunk(chunkTypes.rows, this.scratch.take(Math.min(this.scratch.length, payloadBytesMax)));
   }
 
   end(): Buffer {

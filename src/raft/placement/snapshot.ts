@@ -10,14 +10,14 @@ import { uint53Key } from './bytes.ts';
 import type { CommitQueue } from './commit-queue.ts';
 import { SnapshotError } from './errors.ts';
 import { decodeRoot, encodeRoot, otherHalf, type Root, rootKey } from './root-record.ts';
-import { SnapshotParser, SnapshotWriter } from './snapshot-format.ts';
+import { payloadBytesMax, SnapshotParser, SnapshotWriter } from './snapshot-format.ts';
 import { tableTags } from './state-core.ts';
 import { prefixBytes, successor } from './state-table.ts';
 
-/** Rows that are read at once for a chunk. */
-const PAGE_ROWS = 128;
+/** Rows of one chunk: small ones take longer for each byte. */
+const CHUNK_ROWS = 500;
 /** Rows that are removed by one commit before an installation begins. */
-const PURGE_ROWS = 5_000;
+const PURGE_ROWS = 2_000;
 /** Rows and bytes of one commit of an installation. */
 const BATCH_ROWS = 2_000;
 const BATCH_BYTES = 1024 * 1024;
@@ -30,7 +30,8 @@ export class SnapshotSource {
   readonly position: SnapshotPosition;
   private readonly view: StateView;
   private readonly writer = new SnapshotWriter();
-  private readonly chunks: Buffer[];
+  private header: Buffer | null;
+  private isEnded = false;
   private readonly firstChange: Buffer;
   private readonly end: Buffer;
   private cursor: Bytes | null;
@@ -46,7 +47,7 @@ export class SnapshotSource {
     const root = decodeRoot(row.value);
     const { index, term, membership } = root;
     this.position = { index, term, membership };
-    this.chunks = [this.writer.header(root)];
+    this.header = this.writer.header(root);
     this.cursor = Buffer.from([root.half]);
     this.end = Buffer.from([root.half + 1]);
     // Compacted changes may still be in the store, and are no part of the state.
@@ -54,34 +55,38 @@ export class SnapshotSource {
     this.firstChange = Buffer.concat([Buffer.from([root.half, tableTags.changes]), first]);
   }
 
-  /** A chunk of at most 256 KiB; null after the last. Throws `CorruptionError`. */
+  /** A chunk of at most 256 KiB, from few enough rows to be quick; null after the last. Throws `CorruptionError`. */
   next(): Uint8Array | null {
-    while (this.chunks.length === 0 && this.cursor !== null) {
-      this.readPage(this.cursor);
-      if (this.cursor === null) this.chunks.push(...this.writer.take(true), this.writer.end());
-      else if (this.writer.hasChunk) this.chunks.push(...this.writer.take(false));
+    if (this.isEnded) return null;
+    const { header } = this;
+    if (header !== null) {
+      this.header = null;
+      return header;
     }
-    return this.chunks.shift() ?? null;
+    if (this.cursor !== null && !this.writer.isFull) this.readPage(this.cursor);
+    // Compacted changes were passed over, or that was the end.
+    if (this.cursor !== null && !this.writer.hasRows) this.readPage(this.cursor);
+    if (this.writer.hasRows) return this.writer.take();
+    this.isEnded = true;
+    return this.writer.end();
   }
 
   close(): void {
-    this.cursor = null;
-    this.chunks.length = 0;
+    this.isEnded = true;
     this.view.close();
   }
 
   private readPage(start: Bytes): void {
-    const page = this.view.range(start, this.end, PAGE_ROWS);
-    let skipTo: Buffer | null = null;
+    const page = this.view.range(start, this.end, CHUNK_ROWS, payloadBytesMax - this.writer.rowBytes);
     for (const { key, value } of page) {
       if (key[1] === tableTags.changes && Buffer.compare(key, this.firstChange) < 0) {
-        skipTo = this.firstChange;
-        break;
+        this.cursor = this.firstChange;
+        return;
       }
       this.writer.add(key.subarray(1), value);
     }
-    if (skipTo !== null) this.cursor = skipTo;
-    else this.cursor = page.length < PAGE_ROWS ? null : successor(page[page.length - 1].key);
+    const last = page.at(-1);
+    this.cursor = last === undefined ? null : successor(last.key);
   }
 }
 
@@ -245,6 +250,8 @@ export class SnapshotSink {
 
 /** Removals of up to `limit` rows of a half that is not in force. */
 export function wasteOf(store: StateStore, half: number, limit: number): StoreChange[] {
-  const rows = store.range(Buffer.from([half]), Buffer.from([half + 1]), limit);
-  return rows.map(({ key }) => ({ key, value: null }));
+  const view = store.openView();
+  const keys = view.keys(Buffer.from([half]), Buffer.from([half + 1]), limit);
+  view.close();
+  return keys.map((key) => ({ key, value: null }));
 }

@@ -10,17 +10,18 @@ import { latin1Of, uint53Key } from './bytes.ts';
 import { type Change, changeCodec, recordCodec } from './change-log.ts';
 import { prefixEnd } from './keys.ts';
 import { type LeaseRow, leaseCodec, leaseKeyCodec } from './lease-rows.ts';
-import { limits } from './limits.ts';
+import { limits, recentLeaseBytes, recentRecordBytes } from './limits.ts';
 import { PartitionIndex } from './partition-index.ts';
 import { nodeKind } from './records/node.ts';
 import { partitionKind } from './records/partition.ts';
 import { topicKind } from './records/topic.ts';
+import { type Request, type RequestOutcome, type RequestRow, requestCodec } from './request-rows.ts';
 import { RequestWindow } from './request-window.ts';
 import { noMembership, type Root } from './root-record.ts';
 import { StateTable, type StoreReads } from './state-table.ts';
 
 /** Second byte of the keys in the store. */
-export const tableTags = { records: 1, changes: 2, leases: 3, leaseKeys: 4 } as const;
+export const tableTags = { records: 1, changes: 2, leases: 3, leaseKeys: 4, requests: 5 } as const;
 
 /** Revisions and epochs that a group skips when it begins anew from data that may be older than what was given out. */
 const RENEWAL_STEP = 1_000_000;
@@ -31,33 +32,28 @@ export class StateTables {
   readonly changes: StateTable<Change>;
   readonly leases: StateTable<LeaseRow>;
   readonly leaseKeys: StateTable<true>;
+  readonly requests: StateTable<RequestRow>;
+  private readonly all: readonly StateTable<unknown>[];
 
   constructor(store: StoreReads, half: number) {
-    this.records = new StateTable(store, half, tableTags.records, recordCodec);
+    this.records = new StateTable(store, half, tableTags.records, recordCodec, recentRecordBytes);
     this.changes = new StateTable(store, half, tableTags.changes, changeCodec);
-    this.leases = new StateTable(store, half, tableTags.leases, leaseCodec);
+    this.leases = new StateTable(store, half, tableTags.leases, leaseCodec, recentLeaseBytes);
     this.leaseKeys = new StateTable(store, half, tableTags.leaseKeys, leaseKeyCodec);
+    this.requests = new StateTable(store, half, tableTags.requests, requestCodec);
+    this.all = [this.records, this.changes, this.leases, this.leaseKeys, this.requests];
   }
 
   beginFlush(batch: StoreChange[]): void {
-    this.records.beginFlush(batch);
-    this.changes.beginFlush(batch);
-    this.leases.beginFlush(batch);
-    this.leaseKeys.beginFlush(batch);
+    for (const table of this.all) table.beginFlush(batch);
   }
 
   endFlush(): void {
-    this.records.endFlush();
-    this.changes.endFlush();
-    this.leases.endFlush();
-    this.leaseKeys.endFlush();
+    for (const table of this.all) table.endFlush();
   }
 
   reset(half: number): void {
-    this.records.reset(half);
-    this.changes.reset(half);
-    this.leases.reset(half);
-    this.leaseKeys.reset(half);
+    for (const table of this.all) table.reset(half);
   }
 }
 
@@ -134,12 +130,27 @@ export class StateCore {
     return this.epoch;
   }
 
-  /** Goes on with numbers that were never given out; everything before is compacted, request ids included. */
+  /** Remembers a command that made no revision. */
+  remember(request: Request, outcome: RequestOutcome): void {
+    const key = uint53Key(request.index);
+    this.tables.requests.set(latin1Of(key), key, { request, ...outcome });
+    this.window.add(request, outcome, true);
+  }
+
+  /** Forgets the commands of entries up to `index`. */
+  forgetRequests(index: LogIndex): void {
+    this.window.forget(index, (forgotten) => {
+      const key = uint53Key(forgotten);
+      this.tables.requests.set(latin1Of(key), key, null);
+    });
+  }
+
+  /** Goes on with numbers that were never given out; everything before is compacted and forgotten, requests included. */
   renew(): void {
     this.epoch += RENEWAL_STEP;
     this.revision += RENEWAL_STEP;
     this.compactedRevision = this.revision;
-    this.window.clear();
+    this.forgetRequests(Number.POSITIVE_INFINITY);
   }
 
   /** Changes from `revision` on, up to about `bytesMax` of values. */
@@ -155,12 +166,22 @@ export class StateCore {
   }
 
   private loadWindow(): void {
-    this.window.clear();
-    const first = Math.max(this.compactedRevision, this.revision - limits.revisionsKept) + 1;
-    this.tables.changes.scan(uint53Key(first), null, false, limits.revisionsKept, ({ value }) => {
-      this.window.add(value);
+    const { window } = this;
+    window.clear();
+    const rows = this.tables.requests.range(new Uint8Array(0), null, limits.requestsKept);
+    let next = 0;
+    const addRowsBefore = (index: LogIndex) => {
+      for (; next < rows.length && rows[next].value.request.index < index; next++) {
+        window.add(rows[next].value.request, rows[next].value, true);
+      }
+    };
+    const first = Math.max(this.compactedRevision, this.revision - limits.requestsKept) + 1;
+    this.tables.changes.scan(uint53Key(first), null, false, limits.requestsKept, ({ value: change }) => {
+      addRowsBefore(change.request.index);
+      window.add(change.request, { ...change, refusal: null }, false);
       return true;
     });
+    addRowsBefore(Number.POSITIVE_INFINITY);
   }
 
   private loadNodes(): void {

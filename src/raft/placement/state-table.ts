@@ -3,7 +3,7 @@
  * committed. Thread: the Raft worker; on other threads the same class reads the store alone. Used by `state-core.ts`.
  *
  * Two generations lie over the store: `collecting` takes what is applied now, `flushing` is what the commit under way
- * writes. A row is looked up in that order. Keys are compared as texts with one character per byte (`latin1Of`).
+ * writes. A row is looked up in that order, then among those of the newest commits, then in the store. Keys are compared as texts with one character per byte (`latin1Of`).
  *
  * ```
  * store key = half(1) table(1) key
@@ -41,6 +41,8 @@ interface Slot<T> {
 
 /** Bytes before the key in the store. */
 export const prefixBytes = 2;
+/** Memory of a remembered row besides its bytes, about. */
+const RECENT_ROW_BYTES = 128;
 const PAGE_ROWS_FIRST = 32;
 const PAGE_ROWS_MAX = 512;
 /** A page with more bytes than that is not followed by a larger one. */
@@ -91,19 +93,59 @@ class Generation<T> {
   }
 }
 
+/**
+ * Rows of the newest commits in the form that was stored, so that a key that is written often costs no look into the
+ * store. Two generations: when the newer one is full, the older one goes as a whole.
+ */
+class RecentRows {
+  private readonly bytesMax: number;
+  private newer = new Map<string, Bytes | null>();
+  private older = new Map<string, Bytes | null>();
+  private newerBytes = 0;
+
+  constructor(bytesMax: number) {
+    this.bytesMax = bytesMax;
+  }
+
+  /** Null: removed; undefined: not known here. */
+  get(text: string): Bytes | null | undefined {
+    const bytes = this.newer.get(text);
+    return bytes === undefined ? this.older.get(text) : bytes;
+  }
+
+  set(text: string, bytes: Bytes | null): void {
+    this.newer.set(text, bytes);
+    // A row that is written again is counted again, which only ends the generation sooner.
+    this.newerBytes += RECENT_ROW_BYTES + text.length + (bytes === null ? 0 : bytes.length);
+    if (this.newerBytes < this.bytesMax / 2) return;
+    this.older = this.newer;
+    this.newer = new Map();
+    this.newerBytes = 0;
+  }
+
+  clear(): void {
+    this.newer.clear();
+    this.older.clear();
+    this.newerBytes = 0;
+  }
+}
+
 export class StateTable<T> {
   private readonly store: StoreReads;
   private readonly tag: number;
   private readonly codec: RowCodec<T>;
   private half: number;
+  private readonly recent: RecentRows | null;
   private collecting = new Generation<T>();
   private flushing: Generation<T> | null = null;
 
-  constructor(store: StoreReads, half: number, tag: number, codec: RowCodec<T>) {
+  /** `recentBytes`: memory for rows that were written lately; 0 for a table whose rows are not looked up one by one. */
+  constructor(store: StoreReads, half: number, tag: number, codec: RowCodec<T>, recentBytes = 0) {
     this.store = store;
     this.half = half;
     this.tag = tag;
     this.codec = codec;
+    this.recent = recentBytes === 0 ? null : new RecentRows(recentBytes);
   }
 
   get(key: Bytes): T | null {
@@ -114,7 +156,8 @@ export class StateTable<T> {
   find(text: string, key: Bytes): T | null {
     const slot = this.collecting.slots.get(text) ?? this.flushing?.slots.get(text);
     if (slot !== undefined) return slot.value;
-    const bytes = this.store.get(this.storeKey(key));
+    let bytes = this.recent?.get(text);
+    if (bytes === undefined) bytes = this.store.get(this.storeKey(key));
     return bytes === null ? null : this.codec.decode(key, bytes);
   }
 
@@ -195,8 +238,10 @@ export class StateTable<T> {
     assert(this.flushing === null, 'one flush at a time');
     this.flushing = this.collecting;
     this.collecting = new Generation<T>();
-    for (const { key, value } of this.flushing.slots.values()) {
-      batch.push({ key: this.storeKey(key), value: value === null ? null : this.codec.encode(value) });
+    for (const { key, text, value } of this.flushing.slots.values()) {
+      const bytes = value === null ? null : this.codec.encode(value);
+      batch.push({ key: this.storeKey(key), value: bytes });
+      this.recent?.set(text, bytes);
     }
   }
 
@@ -210,6 +255,7 @@ export class StateTable<T> {
     this.half = half;
     this.collecting = new Generation<T>();
     this.flushing = null;
+    this.recent?.clear();
   }
 
   storeKey(key: Bytes): Uint8Array {

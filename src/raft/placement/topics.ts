@@ -13,16 +13,13 @@ import { partitionsOf } from './queries.ts';
 import { partitionKind } from './records/partition.ts';
 import { type TopicRecord, topicKind } from './records/topic.ts';
 import { type Refusal, refuse } from './refusal.ts';
+import type { Request } from './request-rows.ts';
 import { chooseReplicas } from './scheduling.ts';
 import type { StateCore } from './state-core.ts';
 
 type CommandOf<T extends Command['type']> = Extract<Command, { readonly type: T }>;
 
-export function applyTopicCreate(
-  core: StateCore,
-  command: CommandOf<'topic-create'>,
-  requestId: string,
-): CommandResult {
+export function applyTopicCreate(core: StateCore, command: CommandOf<'topic-create'>, request: Request): CommandResult {
   const { tenant, topic, partitions: count, replicationFactor } = command;
   const epoch = core.epoch + 1;
   const record: TopicRecord = { tenant, topic, epoch, partitions: count, replicationFactor };
@@ -47,15 +44,11 @@ export function applyTopicCreate(
     putPartition(core, draft, null, after, replicationFactor);
     partitions.push(after);
   }
-  draft.finish(requestId, commandTags['topic-create'], true, epoch);
+  draft.finish(request, commandTags['topic-create'], true, epoch);
   return { type: 'topic', partitions };
 }
 
-export function applyTopicDelete(
-  core: StateCore,
-  command: CommandOf<'topic-delete'>,
-  requestId: string,
-): CommandResult {
+export function applyTopicDelete(core: StateCore, command: CommandOf<'topic-delete'>, request: Request): CommandResult {
   const { tenant, topic } = command;
   const key = keyOrNull(() => topicKind.key(tenant, topic));
   if (key === null || core.tables.records.get(key) === null) return unknownTopic(tenant, topic);
@@ -66,11 +59,14 @@ export function applyTopicDelete(
     draft.removeKey(partitionKey);
   }
   draft.removeKey(key);
-  return { type: 'done', revision: draft.finish(requestId, commandTags['topic-delete'], true, 0) };
+  return { type: 'done', revision: draft.finish(request, commandTags['topic-delete'], true, 0) };
 }
 
-/** Asked for by the leader of a partition, in its present incarnation and with the epochs that are in force. */
-export function applyIsrChange(core: StateCore, command: CommandOf<'isr-change'>, requestId: string): CommandResult {
+/**
+ * Asked for by the leader of a partition, in its present incarnation and with the epochs that are in force. The answer may
+ * name another leader, the preferred one.
+ */
+export function applyIsrChange(core: StateCore, command: CommandOf<'isr-change'>, request: Request): CommandResult {
   const { tenant, topic, partition, node, nodeEpoch, leaderEpoch, partitionEpoch, isr } = command;
   const key = keyOrNull(() => partitionKind.key(tenant, topic, partition));
   const item = key === null ? null : core.tables.records.get(key);
@@ -85,11 +81,24 @@ export function applyIsrChange(core: StateCore, command: CommandOf<'isr-change'>
   const refusal = checkIsr(core, before, isr);
   if (refusal !== null) return refusal;
   const inOrder = before.replicas.filter((each) => isr.includes(each));
-  const after: PartitionRecord = { ...before, isr: inOrder, partitionEpoch: partitionEpoch + 1 };
+  const leader = leaderAfter(core, before, inOrder);
+  const after: PartitionRecord = {
+    ...before,
+    isr: inOrder,
+    leader,
+    leaderEpoch: before.leaderEpoch + (leader === before.leader ? 0 : 1),
+    partitionEpoch: partitionEpoch + 1,
+  };
   const draft = new Draft(core);
   putPartition(core, draft, before, after, factorOf(core, before));
-  draft.finish(requestId, commandTags['isr-change'], true, 0);
+  draft.finish(request, commandTags['isr-change'], true, 0);
   return { type: 'partition', partition: after };
+}
+
+/** Leadership goes back to the preferred replica as soon as that is in sync again, so that it stays spread over the nodes. */
+function leaderAfter(core: StateCore, { leader, replicas }: PartitionRecord, isr: readonly string[]): string {
+  const [preferred] = replicas;
+  return isr.includes(preferred) && core.nodes.get(preferred)?.state === 'in-service' ? preferred : leader;
 }
 
 function checkIsr(

@@ -23,12 +23,12 @@ import { checkRead, checkWrite } from './key-checks.ts';
 import { limits } from './limits.ts';
 import { readRange } from './queries.ts';
 import { type Refusal, refuse } from './refusal.ts';
-import type { RequestOutcome } from './request-window.ts';
+import type { Request, RequestOutcome } from './request-rows.ts';
 import type { StateCore } from './state-core.ts';
 
 const noBytes: Bytes = new Uint8Array(0);
 
-export function applyTransaction(core: StateCore, command: TransactionCommand, requestId: string): CommandResult {
+export function applyTransaction(core: StateCore, command: TransactionCommand, request: Request): CommandResult {
   const refusal = checkTransaction(command);
   if (refusal !== null) return refusal;
   const succeeded = holdAll(core, command.compares);
@@ -42,8 +42,13 @@ export function applyTransaction(core: StateCore, command: TransactionCommand, r
   const run = new BranchRun(core, draft, deletions);
   const results: OperationResult[] = [];
   for (const operation of operations) results.push(run.apply(operation));
-  const revision = draft.finish(requestId, commandTags.transaction, succeeded, 0);
+  const revision = draft.finish(request, commandTags.transaction, succeeded, 0);
   return { type: 'transaction', revision, succeeded, results, wasRepeated: false };
+}
+
+/** Nothing is written, whichever branch is taken: to apply it again is as good as to read again. */
+export function isReadOnly({ success, failure }: TransactionCommand): boolean {
+  return success.every(({ type }) => type === 'range') && failure.every(({ type }) => type === 'range');
 }
 
 /** The answer to a repeat of a transaction that was applied before: what is known without keeping its results. */

@@ -1,10 +1,16 @@
 /**
  * Changes of the group by its leader: learners, promotion, removal, transfer. Each is one entry of the log, at most one
  * at a time, and none that could cost the group its quorum. Thread: the Raft worker; used by `replica.ts`.
+ *
+ * A change is answered when an entry that was proposed after it is committed: whoever acknowledged that one also knows that
+ * the change is. Before that, a member that is cut off would still elect by the old membership, also when those who are
+ * needed for it were switched off because the answer had come.
+ *
+ * A leader does not remove itself: it hands over, and sends the caller to the next leader.
  */
 import { type GroupStatus, PlacementError } from '../../core/ports/placement.ts';
 import type { Consensus, ProgressStatus, ProposeMembershipResult } from '../consensus/consensus.ts';
-import type { MemberChange, ReplicaId, Term } from '../consensus/types.ts';
+import type { MemberChange, Membership, ReplicaId, Term } from '../consensus/types.ts';
 import { encodeMemberContext } from '../placement/member-context.ts';
 import type { PlacementState } from '../placement/placement-state.ts';
 import type { Activity } from './activity.ts';
@@ -21,17 +27,37 @@ export interface MembershipHost {
   status(): GroupStatus;
   /** Has the group remember where a member is now. */
   announce(member: NewMember): void;
+  /** Proposes an entry without effect, in this term alone; `done` says whether it was committed. Not called after the term. */
+  probe(done: (isCommitted: boolean) => void): void;
 }
 
-interface Operation {
-  /** The term in which it must be done; null for any. */
-  readonly term: Term | null;
-  readonly deadline: number;
-  readonly reply: Reply<GroupStatus>;
+/** What an operation is about. */
+interface Steps {
   /** Starts it, or says that it must wait for something (true: started). Throws what refuses it. */
   readonly start: () => boolean;
   readonly isDone: () => boolean;
+}
+
+/**
+ * - `change`: of the membership, by the leader of the term in which it came.
+ * - `transfer`: done when another leads.
+ * - `elsewhere`: for another leader, to whom the caller is sent once there is one.
+ */
+type OperationKind = 'change' | 'transfer' | 'elsewhere';
+
+interface Operation extends Steps {
+  readonly kind: OperationKind;
+  /** In which it was asked for. */
+  readonly term: Term;
+  readonly deadline: number;
+  readonly reply: Reply<GroupStatus>;
   isStarted: boolean;
+}
+
+/** A membership that the leader of a term has in force. */
+interface Confirmation {
+  readonly term: Term;
+  readonly membership: Membership;
 }
 
 const refused = (message: string): PlacementError => new PlacementError('MEMBERSHIP_REFUSED', message);
@@ -41,6 +67,12 @@ export class MembershipOperations {
   private operations: Operation[] = [];
   /** Learners that asked to become voters by themselves. */
   private readonly joining = new Set<ReplicaId>();
+  private confirmed: Confirmation | null = null;
+  private confirming: Confirmation | null = null;
+  /** Membership at the beginning of the term, or the last one that was confirmed. */
+  private known: Confirmation | null = null;
+  /** Ticks that this replica has led for. */
+  private ledTicks = 0;
 
   constructor(host: MembershipHost) {
     this.host = host;
@@ -82,6 +114,10 @@ export class MembershipOperations {
   }
 
   remove(replica: ReplicaId, deadline: number, reply: Reply<GroupStatus>): void {
+    if (replica === this.host.core().replica) {
+      this.run(deadline, reply, { start: () => this.startLeaving(), isDone: () => false }, 'elsewhere');
+      return;
+    }
     this.run(deadline, reply, {
       start: () => this.startRemoval(replica),
       isDone: () => !this.isMember(replica),
@@ -100,7 +136,7 @@ export class MembershipOperations {
         },
         isDone: () => this.host.core().leader === replica,
       },
-      false,
+      'transfer',
     );
   }
 
@@ -109,57 +145,97 @@ export class MembershipOperations {
 
   /** Begins to hand leadership to the follower that has most of the log, if there is one. */
   handOver(): void {
+    this.isHandingOver = this.transferToBest();
+  }
+
+  private transferToBest(): boolean {
     const { role, replica, membership, progress } = this.host.core();
-    if (role !== 'leader') return;
+    if (role !== 'leader') return false;
     let best: { replica: ReplicaId; match: number } | null = null;
     for (const candidate of membership.voters) {
       const has = progress.get(candidate);
       if (candidate === replica || has?.state !== 'replicate' || !this.isActive(candidate)) continue;
       if (best === null || has.match > best.match) best = { replica: candidate, match: has.match };
     }
-    this.isHandingOver = best !== null;
     if (best !== null) this.host.consensus.transferLeadership(best.replica);
+    return best !== null;
   }
 
   /** Promotes learners that asked for it and have caught up; starts what had to wait; gives up what took too long. */
   tick(now: number): void {
+    this.ledTicks = this.host.core().role === 'leader' ? this.ledTicks + 1 : 0;
     this.promoteJoining();
     for (const operation of [...this.operations]) {
       if (operation.deadline <= now) this.finish(operation, lateError(operation));
-      else if (!operation.isStarted) this.tryStart(operation);
+      // A transfer that was not taken up is given up by the core after a while.
+      else if (!operation.isStarted || operation.kind === 'elsewhere') this.tryStart(operation);
     }
   }
 
   /** Answers what is done by now. */
   settle(): void {
+    this.confirmWhatIsNew();
     if (this.operations.length === 0) return;
-    const { role, term } = this.host.core();
     for (const operation of [...this.operations]) {
-      const isOver = operation.term !== null && (operation.term !== term || role !== 'leader');
-      if (operation.isStarted && operation.isDone()) this.finish(operation, this.host.status());
-      else if (isOver) {
-        this.finish(operation, new PlacementError('NO_LEADER', 'The leader changed; the change may still be applied'));
-      }
+      const outcome = this.outcomeOf(operation);
+      if (outcome !== null) this.finish(operation, outcome);
+      else if (!operation.isStarted) this.tryStart(operation);
     }
+  }
+
+  /** Null while it is under way. */
+  private outcomeOf({ kind, term, isStarted, isDone }: Operation): GroupStatus | PlacementError | null {
+    const core = this.host.core();
+    switch (kind) {
+      case 'elsewhere':
+        return core.leader === 0 ? null : this.notLeader();
+      case 'transfer':
+        return isStarted && isDone() ? this.host.status() : null;
+      case 'change':
+        if (core.role !== 'leader' || core.term !== term) {
+          return new PlacementError('NO_LEADER', 'The leader changed; the change may still be applied');
+        }
+        return isStarted && isDone() && this.isConfirmed() ? this.host.status() : null;
+    }
+  }
+
+  /** Whether a majority is known to know that the membership of now is committed. Sees to it that it soon is. */
+  private isConfirmed(): boolean {
+    const { term, membership } = this.host.core();
+    // The joint configuration is left by the next entry.
+    if (membership.outgoing.length > 0) return false;
+    if (isSame(this.confirmed, term, membership)) return true;
+    if (!isSame(this.confirming, term, membership)) {
+      const begun: Confirmation = { term, membership };
+      this.confirming = begun;
+      this.host.probe((isCommitted) => {
+        if (isCommitted) this.confirmed = begun;
+        else if (this.confirming === begun) this.confirming = null;
+      });
+    }
+    return false;
+  }
+
+  /** Changes that nobody waits for: a learner that the leader itself has promoted. */
+  private confirmWhatIsNew(): void {
+    const { role, term, membership } = this.host.core();
+    if (role !== 'leader') return;
+    if (this.known?.term !== term) this.known = { term, membership };
+    if (this.known.membership !== membership && this.isConfirmed()) this.known = { term, membership };
   }
 
   failAll(error: PlacementError): void {
     for (const operation of [...this.operations]) this.finish(operation, error);
   }
 
-  private run(
-    deadline: number,
-    reply: Reply<GroupStatus>,
-    steps: Pick<Operation, 'start' | 'isDone'>,
-    endsWithTerm = true,
-  ): void {
+  private run(deadline: number, reply: Reply<GroupStatus>, steps: Steps, kind: OperationKind = 'change'): void {
     const error = this.notLeader();
     if (error !== null) {
       reply(error);
       return;
     }
-    const term = endsWithTerm ? this.host.core().term : null;
-    const operation: Operation = { ...steps, term, deadline, reply, isStarted: false };
+    const { term } = this.host.core();
+    const operation: Operation = { ...steps, kind, term, deadline, reply, isStarted: false };
     this.operations.push(operation);
     this.tryStart(operation);
   }
@@ -195,7 +271,7 @@ export class MembershipOperations {
   }
 
   private startPromotion(replica: ReplicaId): boolean {
-    const { membership, progress, lastIndex } = this.host.core();
+    const { replica: self, membership, progress, lastIndex } = this.host.core();
     if (!membership.learners.includes(replica)) throw refused(`Replica ${replica} is not a learner`);
     const match = progress.get(replica)?.match ?? 0;
     const behind = lastIndex - match;
@@ -206,10 +282,10 @@ export class MembershipOperations {
     const known = this.host.state.members.get(replica);
     const replaced = known === undefined ? [] : this.livesBefore({ ...known, replica });
     const gone = replaced.filter(
-      (other) => membership.voters.includes(other) && progress.get(other)?.isActive !== true,
+      (other) => other !== self && membership.voters.includes(other) && progress.get(other)?.isActive !== true,
     );
     const voters = [...membership.voters.filter((voter) => !gone.includes(voter)), replica];
-    this.assertQuorum(voters);
+    if (!this.hasQuorum(voters)) return false;
     return this.propose([
       { action: 'add-voter', replica },
       ...gone.map((other): MemberChange => ({ action: 'remove', replica: other })),
@@ -222,17 +298,28 @@ export class MembershipOperations {
     if (membership.voters.includes(replica)) {
       const voters = membership.voters.filter((voter) => voter !== replica);
       if (voters.length === 0) throw refused('The last voter cannot be removed');
-      this.assertQuorum(voters);
+      if (!this.hasQuorum(voters)) return false;
     }
     this.joining.delete(replica);
     return this.propose([{ action: 'remove', replica }]);
   }
 
-  /** Throws when the group would have no quorum right after the change. */
-  private assertQuorum(voters: readonly ReplicaId[]): void {
+  /** Hands over, so that another leader can remove this one. */
+  private startLeaving(): boolean {
+    const { replica, role, membership } = this.host.core();
+    if (role !== 'leader') return true;
+    const others = membership.voters.filter((voter) => voter !== replica);
+    if (membership.voters.includes(replica) && others.length === 0) throw refused('The last voter cannot be removed');
+    return this.hasQuorum(others) && this.transferToBest();
+  }
+
+  /** False: not yet known, ask again. Throws when the group would have no quorum right after the change. */
+  private hasQuorum(voters: readonly ReplicaId[]): boolean {
     const active = voters.filter((voter) => this.isActive(voter));
     const needed = Math.floor(voters.length / 2) + 1;
-    if (active.length >= needed) return;
+    if (active.length >= needed) return true;
+    // A follower hears of the leader alone: as a new leader it does not know yet who is there.
+    if (this.ledTicks < this.host.options.electionTicks) return false;
     throw refused(`The group would lose its quorum: ${active.length} of ${voters.length} voters can be reached`);
   }
 
@@ -298,12 +385,17 @@ export class MembershipOperations {
   }
 }
 
-function lateError({ isStarted }: Operation): PlacementError {
+function lateError({ isStarted, kind }: Operation): PlacementError {
+  if (kind === 'elsewhere') return refused('No other voter could take the leadership over in time');
   return isStarted
     ? new PlacementError('TIMED_OUT', 'The change was not finished in time; it may still be')
-    : refused('Another change of the membership is under way');
+    : refused('Another change of the membership is under way, or it is not known yet who can be reached');
+}
+
+function isSame(confirmation: Confirmation | null, term: Term, membership: Membership): boolean {
+  return confirmation?.term === term && confirmation.membership === membership;
 }
 
 function isTransient(result: ProposeMembershipResult): boolean {
-  return result === 'pending' || result === 'joint' || result === 'not-ready';
+  return result === 'pending' || result === 'joint' || result === 'not-ready' || result === 'transferring';
 }

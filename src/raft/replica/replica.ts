@@ -42,6 +42,7 @@ import type { Done } from '../ports.ts';
 import { Activity } from './activity.ts';
 import { readerOf } from './core-log.ts';
 import { DiskGuard } from './disk-guard.ts';
+import { LeaderWatch } from './leader-watch.ts';
 import { Maintenance } from './maintenance.ts';
 import { MembershipOperations } from './membership-operations.ts';
 import { PendingProposals } from './pending-proposals.ts';
@@ -59,6 +60,8 @@ const DISK_TICKS = 10;
 /** Sequences and contexts of a life begin at a random multiple, so that an answer meant for an earlier life fits nobody. */
 const LIFE_SPAN = 2 ** 22;
 const LIVES = 2 ** 30;
+
+const noEffect: Command = { type: 'transaction', compares: [], success: [], failure: [] };
 
 /** A state that is being received. */
 export interface SnapshotReceiver {
@@ -81,6 +84,7 @@ export class Replica {
   private readonly maintenance: Maintenance;
   private readonly disk: DiskGuard;
   private readonly activity: Activity;
+  private readonly leaderWatch: LeaderWatch;
   private core: CoreStatus;
   private hardState: HardState;
   private nextSequence: number;
@@ -117,6 +121,7 @@ export class Replica {
     this.disk = new DiskGuard(options.diskReserveBytes);
     this.disk.measure(ports.freeBytes());
     this.activity = new Activity(options.electionTicks);
+    this.leaderWatch = new LeaderWatch(options.electionTicks, this.activity);
     const core = (): CoreStatus => this.core;
     const guarded = (work: () => void): void => this.guarded(work);
     this.maintenance = new Maintenance(
@@ -130,6 +135,7 @@ export class Replica {
       activity: this.activity,
       core,
       announce: (member) => this.announce(member),
+      probe: (done) => this.probe(done),
       status: () => this.status(),
     });
     this.wakeUp();
@@ -159,7 +165,9 @@ export class Replica {
       this.ticks++;
       this.consensus.tick();
       this.activity.tick();
+      this.leaderWatch.tick(this.core);
       if (this.ticks % DISK_TICKS === 0) this.watchDisk();
+      if (this.leaderWatch.isTimeToAnswer) this.answerForsaken();
       const hasLeader = this.core.leader !== 0;
       this.proposals.expire(now(), hasLeader);
       this.reads.sweep(this.ticks, now(), hasLeader);
@@ -449,6 +457,12 @@ export class Replica {
     this.addProposal(command, null, this.ports.now() + ANNOUNCEMENT_MS, null);
   }
 
+  private probe(done: (isCommitted: boolean) => void): void {
+    const reply: Reply<CommandResult> = (outcome) => done(!(outcome instanceof PlacementError));
+    this.addProposal(noEffect, null, Number.POSITIVE_INFINITY, reply, this.core.term);
+    this.wakeUp();
+  }
+
   private addProposal(
     command: GroupCommand,
     requestId: RequestId,
@@ -504,6 +518,17 @@ export class Replica {
     return isFull ? new PlacementError('OVERLOADED', 'Too many calls wait for an answer') : null;
   }
 
+  /** Another replica may know a leader: whoever waits here is better off there. A repeated write is known by its id. */
+  private answerForsaken(): void {
+    const error = new PlacementError(
+      'NO_LEADER',
+      'This replica knows of no leader; a write under way may still happen',
+    );
+    this.proposals.failAll(error);
+    this.reads.failAll(error);
+    this.membership.failAll(error);
+  }
+
   private goneError(): PlacementError {
     return this.why === null
       ? new PlacementError('STOPPED', 'The replica has stopped')
@@ -518,6 +543,7 @@ export class Replica {
     const core = this.consensus.status();
     this.core = core;
     const hasLed = before.role === 'leader';
+    if (core.leader !== 0 && core.leader !== before.leader) this.leaderWatch.found();
     if (core.role === 'leader' && (!hasLed || before.term !== core.term)) this.leases.becomeLeader(this.ports.now());
     else if (core.role !== 'leader' && hasLed) this.leases.resign();
     const isSame =

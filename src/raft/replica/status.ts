@@ -63,7 +63,13 @@ function membersOf(self: ReplicaId, core: CoreStatus, state: PlacementState, act
       role: learnerSet.has(replica) ? 'learner' : 'voter',
       isLeader: replica === core.leader,
       matchIndex: isLeading && progress !== undefined ? progress.match : -1,
-      isReachable: replica === self || activity.isActive(replica),
+      isReachable: reachabilityOf(replica, self, core, activity),
     };
   });
+}
+
+/** Only the leader and its followers talk regularly. */
+function reachabilityOf(replica: ReplicaId, self: ReplicaId, core: CoreStatus, activity: Activity): boolean | null {
+  if (replica === self || activity.isActive(replica)) return true;
+  return core.role === 'leader' || replica === core.leader ? false : null;
 }

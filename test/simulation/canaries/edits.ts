@@ -161,7 +161,7 @@ export const editCanaries: readonly Mutation[] = [
     name: 'stale-heartbeat-confirms',
     bug: 'any answer to a heartbeat confirms every read that waits',
     seedsMax: 1000,
-    needs: ['pause', 'clog', 'reorder', 'duplicate', 'delay'],
+    needs: ['partition', 'duplicate'],
     edits: [
       {
         file: `${consensus}/replication.ts`,
@@ -212,7 +212,7 @@ export const editCanaries: readonly Mutation[] = [
     needs: ['compaction', 'kill', 'power-loss'],
     edits: [
       {
-        file: `${replica}/replica.ts`,
+        file: `${replica}/maintenance.ts`,
         find: 'const durable = state.durablePosition;',
         replace: 'const durable = state.position;',
       },
@@ -226,8 +226,8 @@ export const editCanaries: readonly Mutation[] = [
     edits: [
       {
         file: `${placement}/apply.ts`,
-        find: "const request = requestId === null ? '' : latin1Of(requestId);",
-        replace: "const request = requestId === null ? '' : latin1Of(requestId).slice(0, 0);",
+        find: 'const outcome = core.window.get(proposal);',
+        replace: 'const outcome = core.revision < 0 ? core.window.get(proposal) : null;',
       },
     ],
   },
@@ -236,7 +236,13 @@ export const editCanaries: readonly Mutation[] = [
     bug: 'the window of request ids is empty after a restart',
     seedsMax: 60,
     needs: ['kill', 'loss'],
-    edits: [{ file: `${placement}/state-core.ts`, find: '      this.window.add(value);\n', replace: '' }],
+    edits: [
+      {
+        file: `${placement}/state-core.ts`,
+        find: 'window.add(change.request,',
+        replace: 'if (first < 0) window.add(change.request,',
+      },
+    ],
   },
   {
     name: 'watch-skips-a-revision',

@@ -32,8 +32,6 @@ export class ClientChecker {
   readonly #histories = new Map<string, RegisterOperation[]>();
   /** Ids of requests that certainly did nothing. */
   readonly #refused = new Set<string>();
-  /** Ids of requests that were answered as having changed nothing. */
-  readonly #withoutEffect = new Map<string, number>();
   #position = 0;
   #nextId = 1;
   #acknowledged: Revision = 0;
@@ -88,21 +86,18 @@ export class ClientChecker {
     const id = call.requestId === null ? null : textOf(call.requestId);
     if (id !== null) {
       const known = this.#model.requests.get(id);
-      const operations = result.succeeded ? command.success : command.failure;
-      const certainlyChanges = operations.some(({ type }) => type === 'set');
       demand(
-        known !== undefined || !certainlyChanges,
+        known !== undefined,
         'no-lost-write',
         () => `Operation ${begun.id} was acknowledged with revision ${result.revision}; nobody has applied it`,
       );
       demand(
-        known === undefined || (known.revision === result.revision && known.succeeded === result.succeeded),
+        known.revision === result.revision && known.succeeded === result.succeeded,
         'answer-fits-model',
         () =>
           `Operation ${begun.id} was told revision ${result.revision} ${result.succeeded}; it was applied as ` +
-          `${known?.revision} ${known?.succeeded}`,
+          `${known.revision} ${known.succeeded}`,
       );
-      if (known === undefined) this.#withoutEffect.set(id, begun.id);
     }
     this.#saw(begun, result.revision);
     if (!result.wasRepeated) this.#checkResults(begun, call, result);
@@ -203,13 +198,6 @@ export class ClientChecker {
         !this.#model.requests.has(id),
         'refused-write-absent',
         () => `A write that was refused as not done was applied: ${JSON.stringify(this.#model.requests.get(id))}`,
-      );
-    }
-    for (const [id, operation] of this.#withoutEffect) {
-      demand(
-        !this.#model.requests.has(id),
-        'applied-once',
-        () => `Operation ${operation} changed nothing, was answered, and was applied again with an effect later`,
       );
     }
     for (const [key, history] of this.#histories) {

@@ -42,7 +42,7 @@ export class LeaseChecker {
       // A repeated registration begins nothing anew.
       if (!this.#leases.has(name)) this.#leases.set(name, { ttlMs: command.ttlMs, from: this.#now() });
     }
-    if (command.type === 'lease-grant' && result.type === 'lease') {
+    if (command.type === 'lease-grant' && result.type === 'lease' && !this.#leases.has(command.lease)) {
       this.#leases.set(command.lease, { ttlMs: result.ttlMs, from: this.#now() });
     }
     if (command.type === 'lease-expire') this.#ended(command.lease);

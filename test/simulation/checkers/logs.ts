@@ -189,6 +189,20 @@ export class LogChecker {
     }
   }
 
+  /**
+   * The leader of `term` applies an entry before everybody else: while it leads it may only have committed by counting who
+   * holds an entry of its own term (section 5.4.2 of the Raft paper).
+   */
+  onLeaderCommit(replica: ReplicaId, term: Term, commit: LogIndex): void {
+    const shadow = this.#shadow(replica);
+    const mine = shadow.terms[commit - shadow.base - 1];
+    demand(
+      mine === undefined || mine === term,
+      'commit-rule',
+      () => `${replica} leads term ${term} and has committed entry ${commit} of term ${mine} by itself`,
+    );
+  }
+
   /** The end of the longest log. */
   get lastIndexMax(): LogIndex {
     let last = 0;

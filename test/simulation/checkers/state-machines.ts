@@ -12,7 +12,7 @@ import {
   type ReplicaId,
 } from '../../../src/raft/consensus/types.ts';
 import { decodeProposal } from '../../../src/raft/placement/command-codec.ts';
-import { Model } from '../model.ts';
+import { Model, textOf } from '../model.ts';
 import { demand } from '../violation.ts';
 import { digestOf, type LogChecker } from './logs.ts';
 
@@ -107,8 +107,10 @@ export class StateMachineChecker {
     this.#logs.committed.push({ term: entry.term, digest, knownInTerm: this.#termMax() });
     if (entry.kind !== entryKinds.command || entry.data.length === 0 || result === null) return;
     const proposal = decodeProposal(entry.data);
-    if (proposal.command.type !== 'bootstrap') {
-      this.model.apply(proposal.command, proposal.requestId, result, revision);
+    const { command, requestId, origin, sequence } = proposal;
+    if (command.type !== 'bootstrap') {
+      const identity = requestId === null ? `${origin} ${sequence}` : textOf(requestId);
+      this.model.apply({ command, requestId, identity }, result, revision);
     }
     this.#onCommand(proposal, result);
   }

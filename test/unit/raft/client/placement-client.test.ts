@@ -1,13 +1,22 @@
 /** The placement centre over a port: both ends in one thread, and once with a thread of its own. */
 import { once } from 'node:events';
-import { MessageChannel, Worker } from 'node:worker_threads';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { WatchBatch } from '../../../../src/core/ports/placement.ts';
+import { MessageChannel, MessagePort, Worker } from 'node:worker_threads';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type {
+  Command,
+  CommandResult,
+  OperationResult,
+  Query,
+  QueryResult,
+  WatchBatch,
+  WatchRequest,
+} from '../../../../src/core/ports/placement.ts';
 import { ClientServer } from '../../../../src/raft/client/client-server.ts';
 import { PlacementClient } from '../../../../src/raft/client/placement-client.ts';
-import { stateFolder } from '../../../../src/raft/node/storage.ts';
+import { stateFolder } from '../../../../src/raft/node/folders.ts';
 import { deletionOf, getOf, LocalGroup, setOf, timeLimit, valueIn } from '../replica/local-group.ts';
 
+type SetResult = Extract<OperationResult, { type: 'set' }>;
 const options = { requestId: null, ...timeLimit };
 let group: LocalGroup;
 let server: ClientServer;
@@ -47,6 +56,85 @@ describe('PlacementClient', () => {
     await expect(client.remove('1')).rejects.toMatchObject({ name: 'PlacementError', code: 'MEMBERSHIP_REFUSED' });
     await expect(client.promote('7')).rejects.toMatchObject({ code: 'MEMBERSHIP_REFUSED' });
     await expect(client.transferLeadership('7')).rejects.toMatchObject({ code: 'MEMBERSHIP_REFUSED' });
+  });
+
+  it('sends the calls of one turn in one message, and so does the other side its answers', async () => {
+    await client.execute(setOf('key', 'value'), options);
+    const posted = vi.spyOn(MessagePort.prototype, 'postMessage');
+    const queries = Array.from({ length: 200 }, () => client.query(getOf('key'), timeLimit));
+    for (const result of await Promise.all(queries)) expect(valueIn(result)).toBe('value');
+    const counts = posted.mock.calls.map(([messages]) => (messages as unknown[]).length);
+    posted.mockRestore();
+    expect(counts.length).toBeLessThan(10);
+    expect(counts.reduce((sum, count) => sum + count)).toBeGreaterThanOrEqual(400);
+  });
+
+  it('takes only the bytes themselves along, not the memory around them', async () => {
+    const posted = vi.spyOn(MessagePort.prototype, 'postMessage');
+    const large = Buffer.alloc(1024 * 1024, 'v');
+    const set = { type: 'set', key: Buffer.from('key'), value: large.subarray(5, 9), lease: 0, returnPrevious: true };
+    const command = { ...setOf('', ''), success: [set] } as Command;
+    await client.execute(command, options);
+    const again = await client.execute(command, options);
+    const moved = posted.mock.calls.flatMap(([, list]) => (list as ArrayBuffer[] | undefined) ?? []);
+    posted.mockRestore();
+    expect(moved.length).toBeGreaterThanOrEqual(3);
+    expect(again).toMatchObject({ results: [{ previous: { value: Uint8Array.from(Buffer.from('vvvv')) } }] });
+    const [{ previous }] = (again as Extract<CommandResult, { type: 'transaction' }>).results as SetResult[];
+    expect(previous?.value.buffer.byteLength).toBeLessThan(100);
+  });
+
+  it('passes values that are larger than a message', async () => {
+    const value = 'x'.repeat(500_000);
+    await Promise.all(['a', 'b', 'c'].map((key) => client.execute(setOf(key, value), options)));
+    const results = await Promise.all(['a', 'b', 'c'].map((key) => client.query(getOf(key), timeLimit)));
+    expect(results.map(valueIn)).toEqual([value, value, value]);
+  });
+
+  it('rejects what is no call with a TypeError, and nobody is harmed', async () => {
+    const wrong = [
+      { ...getOf('key'), key: 'text' },
+      { ...getOf('key', 'serializable'), end: 5 },
+      { type: 'lease', lease: Number.NaN, consistency: 'linearizable' },
+      { type: 'partitions', tenant: null, topic: '', consistency: 'linearizable' },
+      { type: 'other', consistency: 'linearizable' },
+      { ...getOf('key'), extra: () => undefined },
+    ] as unknown as Query[];
+    for (const query of wrong) await expect(client.query(query, timeLimit)).rejects.toBeInstanceOf(TypeError);
+    await expect(client.keepAlive(-1, timeLimit)).rejects.toBeInstanceOf(TypeError);
+    await expect(client.heartbeat('node', 0.5, timeLimit)).rejects.toBeInstanceOf(TypeError);
+    const grant = { type: 'lease-grant', lease: -5, ttlMs: 1_000 } as const;
+    await expect(client.execute(grant, options)).rejects.toBeInstanceOf(TypeError);
+    const ends: string[] = [];
+    const request = { key: 'text', end: null, fromRevision: 0, withPrevious: false } as unknown as WatchRequest;
+    client.watch(request, { onBatch: () => undefined, onEnd: ({ code }) => ends.push(code) });
+    await expect.poll(() => ends).toEqual(['INVALID_ARGUMENT']);
+    expect(await client.freshStatus()).toMatchObject({ fault: null });
+  });
+
+  it('reads the store itself once it may, and never less than it has seen', async () => {
+    const { port1, port2 } = new MessageChannel();
+    const other = new ClientServer(port2, group.nodes[0].node, () => undefined);
+    const revisions = { here: 1, asked: 0 };
+    const found = (): QueryResult => {
+      revisions.asked++;
+      return { type: 'range', items: [], count: 0, hasMore: false, revision: revisions.here };
+    };
+    let closed = 0;
+    const reading = new PlacementClient(port1, async () => ({ query: found, close: () => closed++ }));
+    await reading.execute(setOf('key', 'value'), options);
+    const look = async () => valueIn(await reading.query(getOf('key', 'serializable'), timeLimit));
+    await expect.poll(look).toBeNull(); // Read here, as of revision 1.
+    await reading.execute(setOf('key', 'other'), options);
+    const { asked } = revisions;
+    expect(await look()).toBe('other');
+    revisions.here = 2;
+    expect(await look()).toBeNull();
+    expect(revisions.asked).toBe(asked + 2);
+    expect(valueIn(await reading.query(getOf('key'), timeLimit))).toBe('other');
+    reading.close();
+    expect(closed).toBe(1);
+    other.close();
   });
 
   it('watch() gets every change in order, one batch at a time, until it is cancelled', async () => {

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { CorruptionError } from '../../../../src/raft/log/log-errors.ts';
 import { openNodeFileSystem } from '../../../../src/core/files/node-file-system.ts';
+import { CorruptionError } from '../../../../src/raft/log/log-errors.ts';
 import { openSegmentLog } from '../../../../src/raft/log/segment-log.ts';
 import { contentOf, entriesOf, entry, hardStateOf, LogFixture, positionOf, replica, textOf } from './log-fixture.ts';
 
@@ -79,6 +79,22 @@ describe('append()', () => {
     fixture.settle();
     fixture.disk.crash('drop');
     expect(fixture.open().initialState().hardState).toEqual(hardStateOf(1, 1));
+  });
+
+  it('answers at once for the hard state that a reset has just written, and in order', () => {
+    const fixture = new LogFixture();
+    const log = fixture.open();
+    fixture.append(log, [entry(1)], null, 'a ');
+    const hardState = hardStateOf(4, 9);
+    log.reset(positionOf(9, 3), hardState);
+    fixture.append(log, [], hardState, 'b ');
+    fixture.settle();
+    fixture.append(log, [], hardState, 'c ');
+    expect(fixture.answers).toEqual(['a ok', 'b ok', 'c ok']);
+    fixture.append(log, [entry(10, 4)], hardState, 'd ');
+    fixture.settle();
+    fixture.disk.crash('drop');
+    expect(contentOf(fixture.open())).toMatchObject({ hardState, lastIndex: 10 });
   });
 
   it('syncs a new term or vote whatever it is told', () => {

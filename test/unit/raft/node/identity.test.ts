@@ -2,7 +2,13 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { newReplicaId, openIdentity, readIdentity, writeIdentity } from '../../../../src/raft/node/identity.ts';
+import {
+  newReplicaId,
+  openIdentity,
+  readIdentity,
+  seedsInForce,
+  writeIdentity,
+} from '../../../../src/raft/node/identity.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -50,6 +56,14 @@ describe('openIdentity()', () => {
       writeFileSync(file, text);
       expect(() => openIdentity(folder), text).toThrow(expect.objectContaining({ name: 'CorruptionError' }));
     }
+  });
+});
+
+describe('seedsInForce()', () => {
+  it('forgets them once the group itself has said who this is', () => {
+    const seeds = [{ replica: 5, name: 'other', address: 'host:1' }];
+    expect(seedsInForce({ replica: 7, seeds }, new Map([[5, {}]]))).toEqual(seeds);
+    expect(seedsInForce({ replica: 7, seeds }, new Map([[7, {}]]))).toEqual([]);
   });
 });
 

@@ -51,6 +51,16 @@ describe('findGroup()', () => {
     expect(rounds).toBe(3);
   });
 
+  it('says that it waits only when the answers are others than before', async () => {
+    const told: unknown[] = [];
+    const observed = createLogger({ level: 'error', format: 'text' });
+    observed.info = (_message, fields) => told.push(fields?.answers);
+    const answers: Answer[] = [failed, failed, unfounded, unfounded, unfounded, failed, added];
+    const ask = () => answers.shift() ?? expect.fail('it asked on');
+    await findGroup({ ...optionsOf('b:1', ['a:1'], ask), log: observed });
+    expect(told).toEqual(['a:1: nobody listens', 'a:1: unfounded', 'a:1: nobody listens']);
+  }, 20_000);
+
   it('never founds when it is not on the list itself', async () => {
     const abort = new AbortController();
     let rounds = 0;

@@ -226,6 +226,23 @@ describe('topics and partitions', () => {
     expect(only(machine)).toBe('abc isr abc led by a 1/3');
   });
 
+  it('isr-change gives leadership back to the preferred replica when that is in service and in sync again', () => {
+    const machine = new PlacementMachine();
+    const a = register(machine, 'a');
+    const b = register(machine, 'b');
+    const c = register(machine, 'c');
+    create(machine, 'p', 1, 3);
+    machine.run({ type: 'node-expire', node: 'a', epoch: a });
+    expect(only(machine)).toBe('abc isr bc led by b 2/2');
+    expect(isrChange(machine, 'b', b, ['b'])).toMatchObject({ partition: { leader: 'b' } });
+    register(machine, 'a');
+    expect(isrChange(machine, 'b', b, ['b', 'c'])).toMatchObject({ partition: { leader: 'b' } });
+    expect(isrChange(machine, 'b', b, ['a', 'b', 'c'])).toMatchObject({ partition: { leader: 'a' } });
+    expect(only(machine)).toBe('abc isr abc led by a 3/5');
+    expect(isrChange(machine, 'b', b, ['b', 'c'])).toMatchObject({ code: 'EPOCH_MISMATCH' });
+    expect(isrChange(machine, 'c', c, ['a', 'c'])).toMatchObject({ code: 'EPOCH_MISMATCH' });
+  });
+
   it('node-unregister hands replicas to others, and new nodes fill what is missing', () => {
     const machine = new PlacementMachine();
     const a = register(machine, 'a');

@@ -20,7 +20,8 @@ interface Item {
 class Model {
   readonly items = new Map<string, Item>();
   readonly leases = new Map<number, number>();
-  readonly requests = new Map<number, { revision: number; succeeded: boolean }>();
+  /** What was answered to each request id, whatever it did. */
+  readonly requests = new Map<number, string>();
   revision = 0;
   epoch = 0;
 
@@ -34,7 +35,13 @@ class Model {
 
   write(step: WriteStep): string {
     const known = step.request === 0 ? undefined : this.requests.get(step.request);
-    if (known !== undefined) return `repeat ${known.revision} ${known.succeeded}`;
+    if (known !== undefined) return known.replace('done', 'repeat');
+    const answer = this.apply(step);
+    if (step.request !== 0 && step.success.length + step.failure.length > 0) this.requests.set(step.request, answer);
+    return answer;
+  }
+
+  private apply(step: WriteStep): string {
     const succeeded = step.compares.every(({ key, version }) => (this.items.get(key)?.version ?? 0) === version);
     const operations = succeeded ? step.success : step.failure;
     if (isDuplicate(step.success) || isDuplicate(step.failure)) return 'DUPLICATE_KEY';
@@ -58,10 +65,7 @@ class Model {
         }
       }
     }
-    if (changed > 0) {
-      this.revision = next;
-      if (step.request !== 0) this.requests.set(step.request, { revision: next, succeeded });
-    }
+    if (changed > 0) this.revision = next;
     return `done ${this.revision} ${succeeded}`;
   }
 

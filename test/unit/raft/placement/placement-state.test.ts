@@ -94,6 +94,8 @@ describe('PlacementState', () => {
     const machine = new PlacementMachine();
     machine.write(set('a', '1'));
     machine.flush();
+    // What was written lately is known without the store.
+    machine.crash();
     for (let turn = 0; turn < 50; turn++) machine.store.flipBit((below) => (turn * 7) % below);
     expect(() => machine.items('a')).toThrow(CorruptionError);
     expect(() => machine.write(set('a', '2'))).toThrow(CorruptionError);
@@ -165,6 +167,7 @@ describe('PlacementState', () => {
     const member = { replica: 11, name: 'first', address: 'host:1' };
     machine.run({ type: 'bootstrap', clusterId: 'one', member });
     machine.run(transaction(set('a', '1')), requestId(1));
+    machine.run(transaction(remove('b')), requestId(2));
     machine.flush();
     machine.run({ type: 'bootstrap', clusterId: 'two', member });
     expect(machine.state.clusterId).toBe('two');
@@ -177,6 +180,7 @@ describe('PlacementState', () => {
     machine.crash();
     expect(machine.state.digest()).toBe(digest);
     expect(machine.run(transaction(set('a', '2')), requestId(1))).toMatchObject({ wasRepeated: false });
+    expect(machine.run(transaction(remove('b')), requestId(2))).toMatchObject({ wasRepeated: false });
     expect(machine.items('a')).toHaveLength(1);
   });
 

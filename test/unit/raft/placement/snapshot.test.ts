@@ -3,7 +3,15 @@ import type { SnapshotPosition } from '../../../../src/raft/consensus/types.ts';
 import { SnapshotError } from '../../../../src/raft/placement/errors.ts';
 import { limits, snapshotChunkBytes } from '../../../../src/raft/placement/limits.ts';
 import { SnapshotParser } from '../../../../src/raft/placement/snapshot-format.ts';
-import { bytes, PlacementMachine, requestId, set, textOf, transaction } from '../../../support/placement-machine.ts';
+import {
+  bytes,
+  PlacementMachine,
+  remove,
+  requestId,
+  set,
+  textOf,
+  transaction,
+} from '../../../support/placement-machine.ts';
 
 const founder = { replica: 11, name: 'first', address: 'host:1' };
 
@@ -110,6 +118,34 @@ describe('snapshots', () => {
     expect(target.state.digest()).toBe(origin.state.digest());
   });
 
+  it('requests that changed nothing are remembered in the state that was installed', () => {
+    const origin = filled();
+    const absent = transaction(remove('absent'));
+    const first = origin.run(absent, requestId(11));
+    origin.flush();
+    const { chunks, position } = chunksOf(origin);
+    const target = new PlacementMachine();
+    install(target, position, chunks);
+    target.write(set('absent', '1'));
+    expect(target.run(absent, requestId(11))).toEqual({ ...first, wasRepeated: true });
+    expect(target.items('absent')).toHaveLength(1);
+  });
+
+  it('next() takes few rows for a chunk, however small they are, and no more bytes than a chunk has', () => {
+    const origin = new PlacementMachine();
+    for (let index = 0; index < 3_000; index++) origin.write(set(`k${index}`, ''));
+    for (let index = 0; index < 4; index++) origin.write(set(`large${index}`, 'x'.repeat(600_000)));
+    origin.flush();
+    const digest = origin.state.digest();
+    const { chunks, position } = chunksOf(origin);
+    const sizes = chunks.map(({ length }) => length);
+    expect(Math.max(...sizes)).toBe(snapshotChunkBytes);
+    expect(sizes.filter((size) => size < 50_000).length).toBeGreaterThan(6_000 / 500);
+    const target = new PlacementMachine();
+    install(target, position, chunks);
+    expect(target.state.digest()).toBe(digest);
+  });
+
   it('compacted revisions are no part of it, although they are still in the store', () => {
     const origin = new PlacementMachine();
     for (let index = 0; index < limits.revisionsKept + 5_000; index++) origin.write(set('a', `${index}`));
@@ -120,8 +156,8 @@ describe('snapshots', () => {
     const target = new PlacementMachine();
     install(target, position, chunks);
     expect(target.state.digest()).toBe(origin.state.digest());
-    // Root, one key, and the revisions that are kept.
-    expect(target.store.count(Buffer.from([0]), null)).toBe(limits.revisionsKept + 2);
+    // Root, one key, the compaction as a request, and the revisions that are kept.
+    expect(target.store.count(Buffer.from([0]), null)).toBe(limits.revisionsKept + 3);
   });
 
   it('an installation replaces the state that was there, whose rows go little by little', () => {
@@ -263,6 +299,23 @@ describe('snapshots', () => {
     second.abort();
     expect(install(target, position, chunks)).toBeNull();
     expect(target.state.digest()).toBe(origin.state.digest());
+  });
+
+  it('beginInstall() is refused while a complete snapshot is put in place, and nothing of that is harmed', () => {
+    const origin = filled();
+    const { chunks, position } = chunksOf(origin);
+    const target = new PlacementMachine();
+    const first = target.state.beginInstall(position);
+    for (const chunk of chunks) first.write(chunk);
+    let outcome: Error | null | undefined;
+    first.finish((error) => {
+      outcome = error;
+    });
+    expect(() => target.state.beginInstall(position)).toThrow(SnapshotError);
+    while (target.finishCommit());
+    expect(outcome).toBeNull();
+    expect(target.state.digest()).toBe(origin.state.digest());
+    target.state.beginInstall({ ...position, index: position.index + 1 }).abort();
   });
 
   it('nothing of an aborted installation is written after it was cleaned up', () => {

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Command, Compare, Operation, TransactionCommand } from '../../../../src/core/ports/placement.ts';
+import { entryKinds } from '../../../../src/raft/consensus/types.ts';
+import { encodeProposal } from '../../../../src/raft/placement/command-codec.ts';
 import { limits } from '../../../../src/raft/placement/limits.ts';
 import { ruleKind } from '../../../../src/raft/placement/records/rule.ts';
 import { tenantKind } from '../../../../src/raft/placement/records/tenant.ts';
@@ -250,18 +252,102 @@ describe('request ids', () => {
     expect(deleted).toEqual({ type: 'done', revision: revision + 1 });
   });
 
-  it('apply() forgets request ids after 10,000 revisions, with and without a restart in between', () => {
+  it('apply() applies a request once that changed nothing the first time, also after a restart', () => {
     const machine = new PlacementMachine();
-    machine.run(transaction(set('a', 'first')), requestId(1));
-    for (let index = 0; index < limits.revisionsKept - 1; index++) machine.write(set('b', ''));
-    const before = machine.state.revision;
-    expect(machine.run(transaction(set('a', '')), requestId(1))).toMatchObject({ wasRepeated: true });
+    machine.write(set('a', '1'));
+    const commands: readonly TransactionCommand[] = [
+      { type: 'transaction', compares: [compare('a', 'version', 'equal', 2)], success: [set('a', 'x')], failure: [] },
+      transaction(remove('b')),
+      transaction(set('c', 'x', { lease: 9 })),
+      transaction(set('d', 'x'), set('d', 'y')),
+    ];
+    const grant: Command = { type: 'lease-grant', lease: 9, ttlMs: 1_000 };
+    const first = commands.map((command, index) => machine.run(command, requestId(index)));
+    const ofLease = [grant, { type: 'lease-revoke', lease: 9 } as const].map((command, index) =>
+      machine.run(command, requestId(10 + index)),
+    );
+    // Now all of them could do something.
+    machine.write(set('a', '2'), set('b', '1'));
+    machine.run(grant);
+    const after = machine.items('a', 'z');
+    const check = () => {
+      commands.forEach((command, index) => {
+        const again = machine.run(command, requestId(index));
+        const before = first[index];
+        if (before.type === 'refused') {
+          expect(again).toMatchObject({ type: 'refused', code: before.code });
+        } else if (before.type === 'transaction') {
+          const { revision, succeeded } = before;
+          expect(again).toMatchObject({ revision, succeeded, wasRepeated: true });
+        }
+      });
+      expect(machine.run(grant, requestId(10))).toEqual(ofLease[0]);
+      expect(machine.run({ type: 'lease-revoke', lease: 9 }, requestId(11))).toEqual(ofLease[1]);
+      expect(machine.items('a', 'z')).toEqual(after);
+      expect(machine.query({ type: 'lease', lease: 9, consistency: 'serializable' })).toMatchObject({ type: 'leases' });
+      expect(machine.state.revision).toBe(2);
+    };
+    check();
     machine.flush();
     machine.crash();
-    expect(machine.state.revision).toBe(before);
-    expect(machine.run(transaction(set('a', '')), requestId(1))).toMatchObject({ wasRepeated: true });
-    machine.write(set('b', ''));
+    check();
+  });
+
+  it('apply() applies a proposal once that is carried twice, with or without a request id', () => {
+    const machine = new PlacementMachine();
+    const carried = (command: Command, sequence: number, id: Uint8Array | null = null) => {
+      const data = encodeProposal({ origin: 2 ** 52 + 1, sequence, requestId: id, command });
+      const index = machine.state.appliedIndex + 1;
+      return machine.state.apply({ term: 1, index, kind: entryKinds.command, data })!.result;
+    };
+    const put = transaction(set('a', '1'));
+    const swap = { ...transaction(set('a', '9')), compares: [compare('a', 'value', 'equal', '5')] };
+    expect(carried(put, 2 ** 50)).toMatchObject({ revision: 1, wasRepeated: false });
+    expect(carried(swap, 2 ** 50 + 1)).toMatchObject({ succeeded: false, wasRepeated: false });
+    machine.write(set('a', '5'));
+    machine.flush();
+    for (let turn = 0; turn < 2; turn++) {
+      expect(carried(put, 2 ** 50)).toMatchObject({ revision: 1, wasRepeated: true });
+      expect(carried(swap, 2 ** 50 + 1)).toMatchObject({ revision: 1, succeeded: false, wasRepeated: true });
+      machine.crash();
+    }
+    expect(carried(put, 2 ** 50, requestId(1))).toMatchObject({ revision: 3, wasRepeated: false });
+    expect(carried(put, 2 ** 50 + 2, requestId(1))).toMatchObject({ revision: 3, wasRepeated: true });
+  });
+
+  it('apply() reads again for a repeat of what only reads', () => {
+    const machine = new PlacementMachine();
+    machine.run(transaction(range('a')), requestId(1));
+    machine.write(set('a', '1'));
+    const again = machine.run(transaction(range('a')), requestId(1));
+    expect(again).toMatchObject({ wasRepeated: false, results: [{ count: 1 }] });
+  });
+
+  it('a write that makes a revision costs no row besides its own and that of the revision', () => {
+    const machine = new PlacementMachine();
+    const rows = () => machine.store.count(Buffer.from([0]), null);
+    machine.run(transaction(set('a', '1')), requestId(1));
+    machine.flush();
+    expect(rows()).toBe(3);
+    machine.run(transaction(remove('b')), requestId(2));
+    machine.flush();
+    expect(rows()).toBe(4);
+  });
+
+  it('apply() forgets requests after 10,000 entries, whatever they did, with and without a restart in between', () => {
+    const machine = new PlacementMachine();
+    const swap = { ...transaction(set('a', '9')), compares: [compare('a', 'value', 'equal', '')] };
+    expect(machine.run(transaction(set('a', 'first')), requestId(1))).toMatchObject({ wasRepeated: false });
+    expect(machine.run(swap, requestId(2))).toMatchObject({ succeeded: false });
+    while (machine.state.appliedIndex < limits.requestsKept - 1) machine.write(set('b', ''));
+    expect(machine.run(transaction(set('a', '')), requestId(1))).toMatchObject({ revision: 1, wasRepeated: true });
+    machine.flush();
+    machine.crash();
     expect(machine.run(transaction(set('a', '')), requestId(1))).toMatchObject({ wasRepeated: false });
+    expect(machine.run(swap, requestId(2))).toMatchObject({ succeeded: true, wasRepeated: false });
+    const ownRows = Buffer.from([1, 5]);
+    machine.flush();
+    expect(machine.store.range(ownRows, Buffer.from([1, 6]), 10)).toHaveLength(0);
   });
 });
 
@@ -287,7 +373,8 @@ describe('compaction', () => {
 
   it('flush() removes what was compacted, little by little, and nothing else', () => {
     const machine = grown(limits.revisionsKept + 2_500);
-    const rows = machine.store.count(Buffer.from([0]), null);
+    // The compaction is remembered as a request.
+    const rows = machine.store.count(Buffer.from([0]), null) + 1;
     machine.run({ type: 'compact', revision: 2_500 });
     machine.flush();
     expect(machine.store.count(Buffer.from([0]), null)).toBe(rows - 2_000);

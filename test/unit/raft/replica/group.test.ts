@@ -1,6 +1,6 @@
 /** Several nodes: any of them answers, the loss of one changes nothing, members come and go. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { LocalGroup, memberIn, read, write } from './local-group.ts';
+import { getOf, LocalGroup, memberIn, read, write } from './local-group.ts';
 
 let group: LocalGroup;
 afterEach(() => group.close());
@@ -42,6 +42,32 @@ describe('LocalPlacementNode, a group of three', () => {
     await write(next, 'key', 'new');
     group.reconnect(old);
     expect(await read(old, 'key')).toBe('new');
+  });
+
+  it('calls at a replica that is cut off end with NO_LEADER long before their time, whether it led or followed', async () => {
+    group = await LocalGroup.found(3);
+    for (const pick of [() => group.leader(), () => group.follower()]) {
+      await group.leader();
+      const alone = await pick();
+      await write(alone, 'key', 'old');
+      group.disconnect(alone);
+      const patient = { timeoutMs: 600_000 };
+      const calls = [
+        write(alone, 'key', 'lost', patient.timeoutMs),
+        alone.node.query(getOf('key'), patient),
+        alone.node.query(getOf('other'), patient),
+      ];
+      for (const call of calls) await expect(call).rejects.toMatchObject({ code: 'NO_LEADER' });
+      // Those that come later wait no longer.
+      const late = write(alone, 'key', 'late', patient.timeoutMs);
+      await expect(late).rejects.toMatchObject({ code: 'NO_LEADER' });
+      expect(await read(alone, 'key', 'serializable')).toBe('old');
+      const next = await group.leader();
+      await write(next, 'key', 'new');
+      group.reconnect(alone);
+      await group.until('it follows again', () => alone.node.status().leader !== null);
+      expect(await read(alone, 'key')).toBe('new');
+    }
   });
 
   it('transferLeadership() moves leadership, and only the leader takes it', async () => {
@@ -139,6 +165,54 @@ describe('LocalPlacementNode, membership', () => {
     });
     const status = await leader.node.remove(String(dead.member.replica));
     expect(status.members).toHaveLength(2);
+  });
+
+  it('remove() of the leader hands over first, and the next leader removes it, without an election time-out', async () => {
+    group = await LocalGroup.found(3, { electionTicks: 1_000 });
+    const [one] = group.nodes;
+    for (let tick = 0; tick < 2_000 && one.node.status().role !== 'leader'; tick++) {
+      one.node.replica.tick();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const old = await group.leader();
+    await write(old, 'key', 'value');
+    const own = String(old.member.replica);
+    const refusal = await old.node.remove(own).catch((error: unknown) => error);
+    const next = await group.leader();
+    expect(next).not.toBe(old);
+    expect(refusal).toMatchObject({ code: 'NOT_LEADER', leaderAddress: next.member.address });
+    expect((await next.node.remove(own)).members).toHaveLength(2);
+    await write(next, 'key', 'other');
+    expect(next.node.status().term).toBe(old.node.status().term);
+  });
+
+  it('a change is answered when a majority knows that it is committed, also one that was made before', async () => {
+    group = await LocalGroup.found(3);
+    const leader = await group.leader();
+    const followers = group.nodes.filter((made) => made !== leader);
+    for (const replica of [8, 9]) {
+      await write(leader, `before-${replica}`, '');
+      const { lastIndex } = leader.node.status();
+      await leader.node.addLearner({ ...group.memberOf(replica), replica: String(replica) });
+      const known = followers.map(({ node }) => node.status().commitIndex);
+      expect(Math.max(...known)).toBeGreaterThan(lastIndex);
+    }
+    await leader.node.transferLeadership(String(followers[0].member.replica));
+    const next = await group.leader();
+    const { members } = await next.node.addLearner({ ...group.memberOf(8), replica: '8' });
+    expect(members).toHaveLength(5);
+  });
+
+  it('status() says who is reachable, and on a follower that it cannot tell of other followers', async () => {
+    group = await LocalGroup.found(3);
+    const leader = await group.leader();
+    const [one, other] = group.nodes.filter((made) => made !== leader);
+    const seen = () =>
+      [leader, one, other].map(({ member }) => memberIn(one.node.status(), member.replica)?.isReachable);
+    await group.until('followers are silent to each other', () => seen()[2] === null);
+    expect(seen()).toEqual([true, true, null]);
+    const { members } = leader.node.status();
+    expect(members.map(({ isReachable }) => isReachable)).toEqual([true, true, true]);
   });
 
   it('promote() refuses who is no learner or cannot be reached', async () => {

@@ -4,6 +4,7 @@ import type { Command } from '../../../../src/core/ports/placement.ts';
 import { Activity } from '../../../../src/raft/replica/activity.ts';
 import { CompactionPlan } from '../../../../src/raft/replica/compaction.ts';
 import { DiskGuard } from '../../../../src/raft/replica/disk-guard.ts';
+import { LeaderWatch } from '../../../../src/raft/replica/leader-watch.ts';
 import { PersistQueue } from '../../../../src/raft/replica/persist-queue.ts';
 import { deletionOf, setOf } from './local-group.ts';
 
@@ -95,5 +96,50 @@ describe('Activity', () => {
       activity.tick();
       expect(activity.isActive(1)).toBe(expected);
     }
+  });
+});
+
+describe('LeaderWatch', () => {
+  const membership = { voters: [1, 2, 3], outgoing: [], learners: [], learnersNext: [], autoLeave: false };
+  const core = { replica: 1, isLearner: false, term: 1, commit: 0, applied: 0, lastIndex: 0, membership };
+  const follower = (leader: number) => ({ ...core, role: 'follower' as const, leader, progress: new Map() });
+  const leading = { ...core, role: 'leader' as const, leader: 1, progress: new Map() };
+
+  /** Numbers of the ticks at which what waits is answered. */
+  function answersIn(
+    count: number,
+    step: (tick: number, activity: Activity) => ReturnType<typeof follower> | typeof leading,
+  ) {
+    const activity = new Activity(10);
+    const watch = new LeaderWatch(10, activity);
+    const answers: number[] = [];
+    for (let tick = 1; tick <= count; tick++) {
+      activity.tick();
+      watch.tick(step(tick, activity));
+      if (watch.isTimeToAnswer) answers.push(tick);
+    }
+    return answers;
+  }
+
+  it('speaks up once per election time-out without a leader', () => {
+    expect(answersIn(35, () => follower(0))).toEqual([10, 20, 30]);
+  });
+
+  it('a leader that is known and silent counts for one time-out, and so does a majority that is', () => {
+    const heard = (replica: number) => (tick: number, activity: Activity) => {
+      if (tick === 1) activity.heard(replica);
+      return replica === 2 ? follower(2) : leading;
+    };
+    expect(answersIn(30, heard(2))).toEqual([21]);
+    expect(answersIn(30, heard(3))).toEqual([21]);
+  });
+
+  it('says nothing while the leader is heard of, or a majority is', () => {
+    const heard = (state: ReturnType<typeof follower> | typeof leading) => (tick: number, activity: Activity) => {
+      if (tick % 5 === 0) activity.heard(2);
+      return state;
+    };
+    expect(answersIn(100, heard(follower(2)))).toEqual([]);
+    expect(answersIn(100, heard(leading))).toEqual([]);
   });
 });

@@ -34,7 +34,8 @@ export interface Member {
   readonly isLeader: boolean;
   /** Last index known to be durable there; missing on nodes that do not lead. */
   readonly matchIndex?: number | undefined;
-  readonly isReachable: boolean;
+  /** Missing where it is not known: the leader knows it of everybody, the others of the leader. */
+  readonly isReachable?: boolean | undefined;
 }
 
 /** The group of replicas as one of them sees it. */
@@ -60,7 +61,15 @@ export interface GroupStatus {
 }
 
 function createBaseMember(): Member {
-  return { replica: '', name: '', address: '', role: 0, isLeader: false, matchIndex: undefined, isReachable: false };
+  return {
+    replica: '',
+    name: '',
+    address: '',
+    role: 0,
+    isLeader: false,
+    matchIndex: undefined,
+    isReachable: undefined,
+  };
 }
 
 export const Member: MessageFns<Member> = {
@@ -83,7 +92,7 @@ export const Member: MessageFns<Member> = {
     if (message.matchIndex !== undefined) {
       writer.uint32(48).uint64(message.matchIndex);
     }
-    if (message.isReachable !== false) {
+    if (message.isReachable !== undefined) {
       writer.uint32(56).bool(message.isReachable);
     }
     return writer;

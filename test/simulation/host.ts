@@ -22,7 +22,7 @@ import type { Profile } from './profile.ts';
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
 import { HostStorage } from './storage.ts';
-import { Violation } from './violation.ts';
+import { demand, Violation } from './violation.ts';
 
 export interface HostWorld {
   readonly scheduler: Scheduler;
@@ -255,6 +255,7 @@ export class Host {
       },
     );
     this.#process = { replica, state, receivers: new Map() };
+    this.#observeReads(replica);
     this.#tick(life);
   }
 
@@ -280,6 +281,32 @@ export class Host {
       states.onMembership(entry.index, membership);
       states.onApply(this.replica, entry, null, state.revision);
       after();
+    };
+  }
+
+  /** A read index must cover whatever was committed when it was asked for, whether a client gets to see it or not. */
+  #observeReads(replica: Replica): void {
+    const { states } = this.#world;
+    const core = coreOf(replica);
+    const readIndex = core.readIndex.bind(core);
+    const ready = core.ready.bind(core);
+    const floors = new Map<number, number>();
+    core.readIndex = (context) => {
+      floors.set(context, states.frontier);
+      return readIndex(context);
+    };
+    core.ready = () => {
+      const round = ready();
+      for (const { context, index } of round.readStates) {
+        const floor = floors.get(context) ?? 0;
+        floors.delete(context);
+        demand(
+          index >= floor,
+          'no-stale-read',
+          () => `${this.replica} was given read index ${index}; ${floor} was committed when it asked`,
+        );
+      }
+      return round;
     };
   }
 

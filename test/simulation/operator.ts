@@ -10,6 +10,7 @@ import type { NewMember } from '../../src/raft/replica/replica-ports.ts';
 import type { StateMachineChecker } from './checkers/state-machines.ts';
 import { coreOf } from './core-of.ts';
 import type { Host } from './host.ts';
+import type { SimulatedNetwork } from './network.ts';
 import type { FaultKind, Profile } from './profile.ts';
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
@@ -19,6 +20,7 @@ export interface OperatorWorld {
   readonly hosts: readonly Host[];
   readonly profile: Profile;
   readonly states: StateMachineChecker;
+  readonly network: SimulatedNetwork;
 }
 
 type Reply = (outcome: unknown) => void;
@@ -72,7 +74,7 @@ export class Operator {
       ['grow', 150, () => this.#grow()],
       ['shrink', 250, () => this.#shrink()],
       ['replace', 200, () => this.#replaceSome()],
-      ['swap', 250, () => this.#swap()],
+      ['swap', 120, () => this.#swap()],
       ['transfer', 150, () => this.#transfer()],
     ];
     for (const [kind, everyMs, make] of kinds) {
@@ -311,6 +313,11 @@ export class Operator {
           context: noContext,
         });
         reply(result);
+        if (result === 'accepted')
+          this.#tearApart(
+            left.map(({ host }) => host),
+            idle,
+          );
       },
       onDone: () => {
         for (const { host, replica } of left) {
@@ -318,6 +325,29 @@ export class Operator {
         }
       },
     };
+  }
+
+  /** While both majorities count: cuts those who leave off from those who come, and shares out the rest. */
+  #tearApart(leaving: readonly Host[], coming: readonly Host[]): void {
+    const { network, scheduler, profile, hosts } = this.#world;
+    if (!this.#random.chance(0.5 * profile.faults.partition)) return;
+    const isOld = new Map(
+      hosts.map((host) => [host, !coming.includes(host) && (leaving.includes(host) || this.#random.chance(0.5))]),
+    );
+    scheduler.after(this.#random.around(4_000), () => {
+      if (this.#isHealing) return;
+      scheduler.trace.add(
+        scheduler.now,
+        'torn apart',
+        ...hosts.filter((host) => isOld.get(host)).map(({ number }) => number),
+      );
+      for (const from of hosts) {
+        for (const to of hosts) if (isOld.get(from) !== isOld.get(to)) network.cut(from.number, to.number);
+      }
+    });
+    scheduler.after(4_000 + this.#random.around(400_000), () => {
+      if (!this.#isHealing) network.heal();
+    });
   }
 
   #transfer(): Task | null {

@@ -73,7 +73,9 @@ export function drawProfile(seed: number, limits: ProfileLimits = noLimits): Pro
       return [kind, isWanted ? intensity : 0];
     }),
   ) as Record<FaultKind, number>;
-  const hosts = Math.min(7, limits.hostsMax, founders + spare);
+  // An exchange needs hosts to exchange with.
+  const needed = founders + Math.max(spare, faults.swap > 0 ? 2 : 0);
+  const hosts = Math.min(7, limits.hostsMax, needed);
   return {
     hosts,
     founders: Math.min(founders, hosts),

@@ -142,7 +142,10 @@ class World {
       { length: profile.watchers },
       (_, i) => new WatchClient(`watcher-${i + 1}`, { model, scheduler, hosts }, random.fork(`watcher ${i + 1}`)),
     );
-    this.#operator = new Operator({ scheduler, hosts, profile, states: this.#states }, random.fork('operator'));
+    this.#operator = new Operator(
+      { scheduler, hosts, profile, states: this.#states, network: this.#network },
+      random.fork('operator'),
+    );
     this.#nemesis = new Nemesis(
       {
         scheduler,

@@ -9,7 +9,7 @@ export const editCanaries: readonly Mutation[] = [
   {
     name: 'vote-given-twice',
     bug: 'a replica votes for whoever asks, also when it has voted in that term',
-    seedsMax: 20,
+    seedsMax: 60,
     needs: ['partition', 'kill'],
     edits: [
       {
@@ -44,7 +44,7 @@ export const editCanaries: readonly Mutation[] = [
   {
     name: 'commit-from-old-term',
     bug: 'entries of earlier terms are committed by counting replicas (figure 8 of the Raft paper)',
-    seedsMax: 300,
+    seedsMax: 60,
     needs: ['partition', 'kill', 'delay', 'loss', 'small-limits'],
     edits: [
       {
@@ -57,7 +57,7 @@ export const editCanaries: readonly Mutation[] = [
   {
     name: 'election-restriction-removed',
     bug: 'a vote is given also to a candidate whose log is behind',
-    seedsMax: 20,
+    seedsMax: 100,
     needs: ['partition', 'kill'],
     edits: [
       {
@@ -70,8 +70,8 @@ export const editCanaries: readonly Mutation[] = [
   {
     name: 'joint-by-new-majority',
     bug: 'in a joint configuration only the new majority is counted',
-    seedsMax: 300,
-    needs: ['swap', 'partition', 'kill'],
+    seedsMax: 1500,
+    needs: ['swap', 'partition', 'kill', 'delay', 'slow-sync'],
     edits: [
       {
         file: `${consensus}/quorum.ts`,
@@ -119,7 +119,7 @@ export const editCanaries: readonly Mutation[] = [
   {
     name: 'read-without-quorum',
     bug: 'a leader answers a read without proof that it still leads',
-    seedsMax: 60,
+    seedsMax: 200,
     needs: ['partition', 'pause'],
     edits: [
       {
@@ -134,7 +134,7 @@ export const editCanaries: readonly Mutation[] = [
   {
     name: 'read-from-new-leader-at-once',
     bug: 'a new leader answers reads before it has committed an entry of its own term',
-    seedsMax: 300,
+    seedsMax: 100,
     needs: ['kill', 'partition'],
     edits: [
       {
@@ -160,8 +160,8 @@ export const editCanaries: readonly Mutation[] = [
   {
     name: 'stale-heartbeat-confirms',
     bug: 'any answer to a heartbeat confirms every read that waits',
-    seedsMax: 1000,
-    needs: ['partition', 'duplicate'],
+    seedsMax: 3000,
+    needs: ['partition', 'duplicate', 'delay', 'clog', 'pause'],
     edits: [
       {
         file: `${consensus}/replication.ts`,
@@ -208,7 +208,7 @@ export const editCanaries: readonly Mutation[] = [
   {
     name: 'log-cut-before-state-is-durable',
     bug: 'the log is compacted up to what is applied instead of what is durable in the state',
-    seedsMax: 60,
+    seedsMax: 200,
     needs: ['compaction', 'kill', 'power-loss'],
     edits: [
       {
@@ -245,6 +245,19 @@ export const editCanaries: readonly Mutation[] = [
     ],
   },
   {
+    name: 'no-op-forgotten',
+    bug: 'a request that changed nothing is not remembered, and takes effect when it comes again',
+    seedsMax: 60,
+    needs: ['duplicate', 'kill', 'loss'],
+    edits: [
+      {
+        file: `${placement}/apply.ts`,
+        find: 'core.window.newestIndex !== index && isRemembered(command)',
+        replace: "core.window.newestIndex !== index && isRemembered(command) && result.type === 'lease'",
+      },
+    ],
+  },
+  {
     name: 'watch-skips-a-revision',
     bug: 'a watcher that reads on from the change log begins one revision too late',
     seedsMax: 20,
@@ -260,7 +273,7 @@ export const editCanaries: readonly Mutation[] = [
   {
     name: 'keep-alive-forgotten',
     bug: 'a lease is said to be extended and keeps its old deadline',
-    seedsMax: 60,
+    seedsMax: 100,
     needs: [],
     edits: [
       {

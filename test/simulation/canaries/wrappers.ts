@@ -102,7 +102,7 @@ export const wrapperCanaries: readonly Mutation[] = [
   {
     name: 'truncation-skipped',
     bug: 'an append over entries that conflict keeps the stored ones',
-    seedsMax: 60,
+    seedsMax: 200,
     needs: ['partition', 'kill'],
     wrapLog: (log) =>
       withLog(log, {

@@ -18,6 +18,10 @@ import {
   type ReplicaOptions,
 } from '../../../../src/raft/replica/replica-ports.ts';
 
+function unexpectedFault(error: Error): void {
+  throw error;
+}
+
 export const timeLimit = { timeoutMs: 5_000 };
 
 export interface GroupNode {
@@ -58,7 +62,7 @@ export class LocalGroup {
   async add(member: NewMember, founders: readonly NewMember[] | null = null): Promise<GroupNode> {
     const folder = join(this.folder, String(member.replica));
     if (founders !== null) {
-      const { log, close } = openStorage(folder, member.replica, 0);
+      const { log, close } = openStorage(folder, member.replica, 0, unexpectedFault);
       await new Promise<void>((resolve, reject) => {
         foundGroup(log, founders, 'test', (error) => (error === null ? resolve() : reject(error)));
       });
@@ -72,7 +76,7 @@ export class LocalGroup {
     const made: GroupNode = {
       member,
       folder,
-      storage: openStorage(folder, member.replica, 0),
+      storage: openStorage(folder, member.replica, 0, unexpectedFault),
       node: null as never,
       freeBytes: 2 ** 40,
       faults: [],
@@ -87,7 +91,7 @@ export class LocalGroup {
 
   async restart(made: GroupNode): Promise<void> {
     await this.kill(made);
-    made.storage = openStorage(made.folder, made.member.replica, 0);
+    made.storage = openStorage(made.folder, made.member.replica, 0, unexpectedFault);
     this.run(made);
   }
 

@@ -1,0 +1,42 @@
+/**
+ * Small files that are replaced as a whole: after a crash there is the old one or the new one. Every such file ends with the
+ * CRC-32C of the rest of it. Thread: the journal worker; used for checkpoints, snapshots and indexes.
+ */
+
+import type { FileSystem } from '../core/ports/file-system.ts';
+import { crc32c } from './batch/crc32c.ts';
+
+/** What a crash in the middle leaves; removed when a partition is opened. */
+export const temporarySuffix = '.new';
+
+/** Writes `content` and its CRC. Durable with its name when it returns, unless `isDurable` is false. */
+export function replaceFile(fileSystem: FileSystem, name: string, content: Buffer, isDurable = true): void {
+  const temporary = `${name}${temporarySuffix}`;
+  if (fileSystem.list().includes(temporary)) fileSystem.remove(temporary);
+  const file = fileSystem.open(temporary, { create: true });
+  try {
+    const bytes = Buffer.alloc(content.length + 4);
+    content.copy(bytes);
+    bytes.writeUInt32LE(crc32c(content), content.length);
+    file.write(bytes, 0);
+    if (isDurable) file.syncNow();
+  } finally {
+    file.close();
+  }
+  fileSystem.rename(temporary, name);
+  if (isDurable) fileSystem.syncFolder();
+}
+
+/** The content without its CRC; `missing` or `damaged` when there is none. */
+export function readWholeFile(fileSystem: FileSystem, name: string): Buffer | 'missing' | 'damaged' {
+  if (!fileSystem.list().includes(name)) return 'missing';
+  const file = fileSystem.open(name, { create: false });
+  try {
+    const bytes = Buffer.alloc(file.size());
+    if (file.read(bytes, 0) < bytes.length || bytes.length < 4) return 'damaged';
+    const content = bytes.subarray(0, bytes.length - 4);
+    return crc32c(content) === bytes.readUInt32LE(content.length) ? content : 'damaged';
+  } finally {
+    file.close();
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * What the parts of an open partition share: its chain of segments, its producers, how far it is committed, and whether it is in
+ * service. Thread: the journal worker; owned by the partition log.
+ */
+
+import type { FileSystem } from '../core/ports/file-system.ts';
+import { type EpochStart, writeCheckpoint } from './checkpoint.ts';
+import { JournalError } from './journal-error.ts';
+import type { PartitionOptions } from './partition-options.ts';
+import type { ProducerState } from './producer-state.ts';
+import type { SegmentChain } from './segment-chain.ts';
+import { type TailCache, TailOfLog } from './tail-cache.ts';
+
+export class PartitionState {
+  readonly fileSystem: FileSystem;
+  readonly options: PartitionOptions;
+  readonly chain: SegmentChain;
+  readonly tail: TailCache;
+  readonly tailOfLog = new TailOfLog();
+  /** Replaced when the log is truncated. */
+  producers: ProducerState;
+  logStartOffset: number;
+  highWatermark: number;
+  /** The log was closed, or opened anew: who still has this state must stop. */
+  isRetired = false;
+  #failure: JournalError | null = null;
+
+  constructor(
+    chain: SegmentChain,
+    producers: ProducerState,
+    places: { readonly logStartOffset: number; readonly highWatermark: number },
+  ) {
+    this.fileSystem = chain.fileSystem;
+    this.options = chain.options;
+    this.chain = chain;
+    this.tail = chain.options.tail;
+    this.producers = producers;
+    this.logStartOffset = places.logStartOffset;
+    this.highWatermark = places.highWatermark;
+  }
+
+  /** Why the partition is out of service; null while it serves. */
+  get failure(): JournalError | null {
+    return this.#failure;
+  }
+
+  /** Takes the partition out of service: what the disk holds is not known any more. The first reason stays. */
+  fail(cause: Error): JournalError {
+    if (this.#failure !== null) return this.#failure;
+    const { name, onEvent } = this.options;
+    const message = `Cannot use partition "${name}": ${cause.message}`;
+    this.#failure = new JournalError('JOURNAL_PARTITION_FAILED', message, { cause });
+    this.tail.clear(this.tailOfLog);
+    onEvent({ type: 'failed', partition: name, reason: cause.message });
+    return this.#failure;
+  }
+
+  writeCheckpoint(epochs: readonly EpochStart[] = this.chain.epochs.entries): void {
+    const { logStartOffset, highWatermark } = this;
+    writeCheckpoint(this.fileSystem, { logStartOffset, highWatermark, epochs });
+  }
+
+  advanceHighWatermark(offset: number): void {
+    if (offset <= this.highWatermark) return;
+    this.highWatermark = offset;
+    this.producers.onCommitted(offset);
+  }
+}

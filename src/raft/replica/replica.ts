@@ -341,6 +341,16 @@ export class Replica {
   }
 
   private install(message: SnapshotRequest, sink: SnapshotSink, done: Done): void {
+    if (message.position.index <= this.ports.state.appliedIndex) {
+      // The leader does not know yet: without an answer it would send the same state for ever.
+      sink.abort();
+      this.guarded(() => {
+        this.consensus.step(message);
+        this.wakeUp();
+      });
+      done(this.why);
+      return;
+    }
     const isLate = this.why !== null || this.isStopped || message.position.index <= this.consensus.status().commit;
     if (isLate || this.isInstalling) {
       sink.abort();

@@ -51,12 +51,13 @@ function pack(folder: string): string {
     'bin/ringmq.js',
     'dist/src/main/index.js',
     'dist/src/main/index.d.ts',
+    'proto/ringmq/placement/v1/kv.proto',
     'LICENSE',
     'README.md',
   ]) {
     check(paths.includes(wanted), `${wanted} is not in it`);
   }
-  const strays = paths.filter((path) => !/^(bin|dist|docs)\/|^[^/]+$/.test(path));
+  const strays = paths.filter((path) => !/^(bin|dist|docs|proto\/ringmq)\/|^[^/]+$/.test(path));
   check(strays.length === 0, `it contains ${strays.join(', ')}`);
   step(`${packed.filename} holds ${paths.length} files`);
   return join(folder, packed.filename);

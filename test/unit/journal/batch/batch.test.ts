@@ -62,7 +62,8 @@ describe('varints', () => {
     };
     for (const value of [0, -1, 1, 63, 64, -64, -65, 2 ** 31 - 1, -(2 ** 31), 2 ** 28, 2 ** 52, -(2 ** 52)])
       check(value);
-    fc.assert(fc.property(fc.maxSafeInteger(), (value) => check(Math.trunc(value / 2))));
+    // Without -0, which no integer on the wire is.
+    fc.assert(fc.property(fc.maxSafeInteger(), (value) => check(Math.trunc(value / 2) + 0)));
   });
 });
 

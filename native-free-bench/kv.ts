@@ -12,8 +12,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { type Check, formatChecks } from './checks.ts';
+import { pick, toCount } from './flags.ts';
 import { type Cluster, findObstacle, readVersion, startCluster } from './kv/clusters.ts';
-import { type Check, formatChecks, formatFigures, judge, type Measurement, medianOf, type Series } from './kv/judge.ts';
+import { formatFigures, judge, type Measurement, medianOf, type Series } from './kv/judge.ts';
 import { benchFlags, IN_PROCESS, nameOf, type Row, rows, type SystemName, type Way, ways } from './kv/rows.ts';
 import { root } from './mqtt/brokers.ts';
 import { runToEnd } from './mqtt/processes.ts';
@@ -37,6 +39,8 @@ interface Plan {
   readonly jsonFile: string | undefined;
 }
 
+const systemNames: readonly SystemName[] = ['ringmq', 'etcd'];
+
 function say(text: string): void {
   process.stderr.write(`${text}\n`);
 }
@@ -57,8 +61,8 @@ function readPlan(argv: readonly string[], folder: string): Plan {
   });
   const { smoke } = values;
   const ids = [...rows.map((row) => row.id), IN_PROCESS];
-  const wanted = pick('row', values.rows, ids);
-  const systems: readonly SystemName[] = pick('system', values.systems, ['ringmq', 'etcd']);
+  const wanted = pick('row', values.rows, ids, ids);
+  const systems: readonly SystemName[] = pick('system', values.systems, systemNames, systemNames);
   return {
     rows: rows.filter((row) => wanted.includes(row.id)),
     measuresInProcess: wanted.includes(IN_PROCESS) && systems.includes('ringmq'),
@@ -74,22 +78,6 @@ function readPlan(argv: readonly string[], folder: string): Plan {
     smoke,
     jsonFile: values.json,
   };
-}
-
-function pick<T extends string>(what: string, list: string | undefined, known: readonly T[]): readonly T[] {
-  if (list === undefined) return known;
-  return list.split(',').map((name) => {
-    const found = known.find((one) => one === name);
-    if (found === undefined) throw new Error(`Cannot use ${what} "${name}": expected ${known.join(', ')}`);
-    return found;
-  });
-}
-
-function toCount(flag: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1)
-    throw new Error(`Cannot use ${flag} "${text}": expected a whole number from 1`);
-  return value;
 }
 
 interface BenchJson {

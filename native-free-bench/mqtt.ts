@@ -11,8 +11,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { type Check, formatChecks } from './checks.ts';
+import { pick, toCount } from './flags.ts';
 import { type Broker, brokerNames, findObstacle, readVersion, root, startBroker } from './mqtt/brokers.ts';
-import { type Check, formatChecks, formatFigures, judge, medianOf, type RowResult } from './mqtt/judge.ts';
+import { formatFigures, judge, medianOf, type RowResult } from './mqtt/judge.ts';
 import {
   buildTools,
   findIdleObstacle,
@@ -76,27 +78,6 @@ async function readPlan(argv: readonly string[], folder: string): Promise<Plan> 
     smoke,
     jsonFile: values.json,
   };
-}
-
-function pick<T extends string>(
-  what: string,
-  list: string | undefined,
-  fallback: readonly T[],
-  known: readonly T[],
-): readonly T[] {
-  if (list === undefined) return fallback;
-  return list.split(',').map((name) => {
-    const found = known.find((one) => one === name);
-    if (found === undefined) throw new Error(`Cannot use ${what} "${name}": expected ${known.join(', ')}`);
-    return found;
-  });
-}
-
-function toCount(flag: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1)
-    throw new Error(`Cannot use ${flag} "${text}": expected a whole number from 1`);
-  return value;
 }
 
 function isAvailable(name: BrokerName, tools: ReadonlyMap<string, string>): boolean {

@@ -1,4 +1,5 @@
 /** Medians, checks against the limits, and the tables. Pure; used by `../kv.ts`. */
+import type { Check } from '../checks.ts';
 import { formatTable, median } from '../table.ts';
 import { nameOf, type Row, type SystemName, type Way } from './rows.ts';
 
@@ -19,14 +20,6 @@ export interface Series {
   readonly row: Row;
   readonly way: Way;
   readonly runs: readonly Measurement[];
-}
-
-export interface Check {
-  readonly row: string;
-  readonly what: string;
-  readonly value: string;
-  readonly limit: string;
-  readonly isKept: boolean;
 }
 
 /** The median of each figure on its own; of `errors` the worst. */
@@ -89,15 +82,4 @@ export function formatFigures(rows: readonly Row[], series: readonly Series[]): 
       });
   });
   return formatTable(head, lines);
-}
-
-export function formatChecks(checks: readonly Check[]): string {
-  const lines = checks.map(({ row, what, value, limit, isKept }) => [
-    row,
-    what,
-    value,
-    limit,
-    isKept ? 'pass' : 'FAIL',
-  ]);
-  return formatTable(['row', 'measure', 'value', 'limit', 'verdict'], lines);
 }

@@ -1,4 +1,5 @@
 /** Medians, checks against the limits, and the tables. Pure; used by `../mqtt.ts`. */
+import type { Check } from '../checks.ts';
 import { formatTable, median } from '../table.ts';
 import type { Measurement } from './measure.ts';
 import { type BrokerName, blastFlags, type Row } from './rows.ts';
@@ -10,14 +11,6 @@ const RATE_TOLERANCE = 0.01;
 export interface RowResult {
   readonly row: Row;
   readonly runs: ReadonlyMap<BrokerName, readonly Measurement[]>;
-}
-
-export interface Check {
-  readonly row: string;
-  readonly what: string;
-  readonly value: string;
-  readonly limit: string;
-  readonly isKept: boolean;
 }
 
 /** The median of each figure on its own; of `lost` the worst, since one loss is a loss. */
@@ -95,17 +88,6 @@ function figureCells(row: Row, one: Measurement): string[] {
   if (row.kind === 'start-up') return ['', '', '', '', '', `${one.startUpMs.toFixed(0)} ms until it accepts`];
   const cpu = one.cpuUs >= 1 ? one.cpuUs.toFixed(2) : one.cpuUs.toFixed(4);
   return [cpu, one.perS.toFixed(0), one.p50Us.toFixed(0), one.p99Us.toFixed(0), one.lost.toFixed(0), ''];
-}
-
-export function formatChecks(checks: readonly Check[]): string {
-  const lines = checks.map((check) => [
-    check.row,
-    check.what,
-    check.value,
-    check.limit,
-    check.isKept ? 'pass' : 'FAIL',
-  ]);
-  return formatTable(['row', 'measure', 'value', 'limit', 'verdict'], lines);
 }
 
 function trim(value: number, digits: number): string {

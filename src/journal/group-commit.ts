@@ -8,9 +8,10 @@
 
 import type { RandomAccessFile } from '../core/ports/file-system.ts';
 import { assert } from '../std/assert.ts';
+import { toError } from '../std/errors.ts';
 import { type Append, type AppendDone, failedAppend } from './append.ts';
 import { validateBatches } from './batch/validate-batch.ts';
-import { JournalError, toError } from './journal-error.ts';
+import { JournalError } from './journal-error.ts';
 import type { PartitionLog } from './partition-log.ts';
 
 export interface GroupCommitOptions {

@@ -40,14 +40,3 @@ export class JournalError extends Error {
     this.position = details.position ?? null;
   }
 }
-
-/** Whether there was no room left; nothing else about the disk is in doubt then. */
-export function isOutOfSpace(error: unknown): boolean {
-  const code = error instanceof Error && 'code' in error ? error.code : '';
-  return code === 'ENOSPC' || code === 'EDQUOT';
-}
-
-/** Whatever was thrown, as an `Error`. */
-export function toError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown));
-}

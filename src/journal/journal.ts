@@ -3,9 +3,10 @@
  * owns the only one.
  */
 
+import { toError } from '../std/errors.ts';
 import type { AppendDone } from './append.ts';
 import type { SubmitOptions } from './group-commit.ts';
-import { JournalError, toError } from './journal-error.ts';
+import { JournalError } from './journal-error.ts';
 import { LogDirectory, type PartitionSettings } from './log-directory.ts';
 import type { LogFolders } from './log-folders.ts';
 import type { PartitionLog } from './partition-log.ts';

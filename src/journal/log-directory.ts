@@ -6,9 +6,11 @@
  * reading their last segments. It is removed, durably, before anything else is written. Content: magic "RINGDONE" 8, CRC-32C 4.
  */
 
+import { isOutOfSpace } from '../core/files/file-errors.ts';
+import { toError } from '../std/errors.ts';
 import { readWholeFile, replaceFile } from './atomic-file.ts';
 import { GroupCommit } from './group-commit.ts';
-import { isOutOfSpace, JournalError, toError } from './journal-error.ts';
+import { JournalError } from './journal-error.ts';
 import type { LogFolders } from './log-folders.ts';
 import { PartitionLog } from './partition-log.ts';
 import type { PartitionEvent, PartitionOptions } from './partition-options.ts';

@@ -7,11 +7,12 @@
  */
 
 import type { FileSystem, RandomAccessFile } from '../core/ports/file-system.ts';
+import { toError } from '../std/errors.ts';
 import type { Append } from './append.ts';
 import { isCompressed, readBatchHeader } from './batch/batch-format.ts';
 import { RecordCursor } from './batch/record-cursor.ts';
 import { type Compaction, type CompactionOptions, compactPartition } from './compaction/compaction.ts';
-import { JournalError, toError } from './journal-error.ts';
+import { JournalError } from './journal-error.ts';
 import { type PartitionOptions, partitionOptions } from './partition-options.ts';
 import { PartitionReader } from './partition-reader.ts';
 import { behindDamage, recoverPartition, sizeOf, storeProducers } from './partition-recovery.ts';

@@ -3,9 +3,10 @@
  * order that leaves a whole log after a crash at any point. Thread: the journal worker; called by the partition log.
  */
 
+import { isOutOfSpace } from '../core/files/file-errors.ts';
 import { assert } from '../std/assert.ts';
 import { batchSizeAt, lastOffsetDeltaAt, maxTimestampAt } from './batch/batch-format.ts';
-import { isOutOfSpace, JournalError } from './journal-error.ts';
+import { JournalError } from './journal-error.ts';
 import { PartitionReader } from './partition-reader.ts';
 import { rebuildProducers } from './partition-recovery.ts';
 import type { PartitionState } from './partition-state.ts';

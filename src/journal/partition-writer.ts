@@ -3,8 +3,10 @@
  * in one write. Rolls segments. Thread: the journal worker; owned by the partition log.
  */
 
+import { isOutOfSpace } from '../core/files/file-errors.ts';
 import type { RandomAccessFile } from '../core/ports/file-system.ts';
 import { assert } from '../std/assert.ts';
+import { toError } from '../std/errors.ts';
 import { type Append, failedAppend } from './append.ts';
 import {
   assignPlace,
@@ -16,7 +18,7 @@ import {
 } from './batch/batch-format.ts';
 import { type ControlType, readControlType } from './batch/control-batch.ts';
 import { EpochTable } from './checkpoint.ts';
-import { isOutOfSpace, JournalError, toError } from './journal-error.ts';
+import { JournalError } from './journal-error.ts';
 import type { PartitionState } from './partition-state.ts';
 import { writeProducerSnapshot } from './producer-snapshot.ts';
 import type { Undo } from './producer-state.ts';

@@ -23,3 +23,8 @@ export class BrokerError extends Error {
     return typeof value === 'object' && value !== null && brand in value;
   }
 }
+
+/** Whatever was thrown, as an `Error`. */
+export function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}

@@ -1,6 +1,6 @@
 /** What a host keeps: a simulated disk with the real log on it, a simulated store for the state, and their faults. */
 
-import { codeOf } from '../../src/raft/log/log-errors.ts';
+import { codeOf } from '../../src/core/files/file-errors.ts';
 import { isRecord, recordBatch, recordSize, recordsStart, sequenceOf } from '../../src/raft/log/record.ts';
 import { openSegmentLog } from '../../src/raft/log/segment-log.ts';
 import type { FileSystem, RaftLog, StateStore } from '../../src/raft/ports.ts';

@@ -16,10 +16,12 @@
  * never goes before what it deletes.
  */
 
+import { isOutOfSpace } from '../../core/files/file-errors.ts';
+import { toError } from '../../std/errors.ts';
 import { BatchBuilder } from '../batch/batch-builder.ts';
 import { type BatchHeader, isCompressed, isControl, isTransactional, readBatchHeader } from '../batch/batch-format.ts';
 import { RecordCursor } from '../batch/record-cursor.ts';
-import { isOutOfSpace, JournalError, toError } from '../journal-error.ts';
+import { JournalError } from '../journal-error.ts';
 import type { PartitionReader } from '../partition-reader.ts';
 import { behindDamage } from '../partition-recovery.ts';
 import type { PartitionState } from '../partition-state.ts';

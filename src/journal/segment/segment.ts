@@ -3,9 +3,9 @@
  * rules of order are in `segment-format.ts`. Thread: the journal worker; owned by the partition's chain.
  */
 
+import { isOutOfSpace } from '../../core/files/file-errors.ts';
 import type { FileSystem, RandomAccessFile } from '../../core/ports/file-system.ts';
 import { assert } from '../../std/assert.ts';
-import { isOutOfSpace } from '../journal-error.ts';
 import {
   batchesStart,
   decodeSegmentHeader,

@@ -29,19 +29,3 @@ export class LogUnusableError extends Error {
     this.code = code;
   }
 }
-
-/** `code` of an error of the operating system, or an empty text. */
-export function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
-}
-
-/** Whether there was no room left; nothing else about the disk is in doubt then. */
-export function isOutOfSpace(error: unknown): boolean {
-  const code = codeOf(error);
-  return code === 'ENOSPC' || code === 'EDQUOT';
-}
-
-/** Whatever was thrown, as an `Error`. */
-export function toError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown));
-}

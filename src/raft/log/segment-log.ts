@@ -5,13 +5,15 @@
  * by the simulator over a simulated disk.
  */
 
+import { isOutOfSpace } from '../../core/files/file-errors.ts';
 import { assert } from '../../std/assert.ts';
+import { toError } from '../../std/errors.ts';
 import type { Entry, HardState, LogIndex, ReplicaId, SnapshotPosition, Term } from '../consensus/types.ts';
 import type { Done, FileSystem, LogWrite, RaftLog } from '../ports.ts';
 import { Batch, markRecord, startRecord } from './batch.ts';
 import { EntryCache } from './entry-cache.ts';
 import { readStoredEntries } from './entry-reader.ts';
-import { isOutOfSpace, LogUnusableError, toError } from './log-errors.ts';
+import { LogUnusableError } from './log-errors.ts';
 import { type LogState, recordHeaderBytes, recordsStart, sequenceOf } from './record.ts';
 import { recoverLog, type TornTail } from './recovery.ts';
 import { findSegment, type Segment } from './segment.ts';

@@ -5,8 +5,9 @@
  * Raft worker; used by the segment log.
  */
 
+import { isOutOfSpace } from '../../core/files/file-errors.ts';
+import { toError } from '../../std/errors.ts';
 import type { FileSystem, RandomAccessFile } from '../ports.ts';
-import { isOutOfSpace, toError } from './log-errors.ts';
 import { encodeSegmentHeader, recordsStart, segmentName, spareName } from './record.ts';
 import { Segment } from './segment.ts';
 

@@ -2,6 +2,7 @@
  * The placement centre of one node, put together: identity, storage, replica, cluster port, joining. Thread: the Raft
  * worker; `raft.worker.ts` feeds it with the messages of the main thread.
  */
+
 import { randomInt, randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,6 +13,7 @@ import type { Logger } from '../../observability/log.ts';
 import { ThreadMetrics } from '../../observability/metrics.ts';
 import { CounterBlock } from '../../shm/counters.ts';
 import { Heartbeat } from '../../shm/heartbeat.ts';
+import { toError } from '../../std/errors.ts';
 import type { BackupSource } from '../api/backup-provider.ts';
 import { ClientServer } from '../client/client-server.ts';
 import type { ReplicaId } from '../consensus/types.ts';
@@ -312,7 +314,7 @@ export class RaftRuntime {
   private inBackground(work: () => Promise<void>): void {
     work().catch((error: unknown) => {
       if (this.joining.signal.aborted) return;
-      this.faulted(error instanceof Error ? error : new Error(String(error)));
+      this.faulted(toError(error));
     });
   }
 

@@ -10,8 +10,10 @@
  *
  * With the id in the name, the file that says who this is says which log counts too: a new life begins with one rename.
  */
+
 import { randomInt } from 'node:crypto';
 import { openNodeFileSystem } from '../../core/files/node-file-system.ts';
+import { toError } from '../../std/errors.ts';
 import type { ReplicaId } from '../consensus/types.ts';
 import { openSegmentLog, type SegmentLog } from '../log/segment-log.ts';
 import { CorruptionError } from '../placement/errors.ts';
@@ -63,6 +65,6 @@ function guarded(callback: () => void, onFault: (error: Error) => void): void {
   try {
     callback();
   } catch (error) {
-    onFault(error instanceof Error ? error : new Error(String(error)));
+    onFault(toError(error));
   }
 }

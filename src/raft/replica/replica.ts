@@ -10,6 +10,7 @@
  * Any error of log or store, and any assertion that fails, ends the life of the replica: it neither votes nor serves
  * afterwards, answers every call with `CORRUPTED`, and says why in its status.
  */
+
 import {
   type Command,
   type CommandResult,
@@ -22,6 +23,7 @@ import {
   type Watcher,
   type WatchRequest,
 } from '../../core/ports/placement.ts';
+import { toError } from '../../std/errors.ts';
 import { Consensus } from '../consensus/consensus.ts';
 import { decodeMembershipChange } from '../consensus/membership-codec.ts';
 import {
@@ -611,7 +613,7 @@ export class Replica {
     try {
       work();
     } catch (error) {
-      this.fail(error instanceof Error ? error : new Error(String(error)));
+      this.fail(toError(error));
     }
   }
 

@@ -2,8 +2,10 @@
  * The transport between real nodes: one link per peer for messages, one call per snapshot. Thread: the Raft worker; made by
  * whoever puts the node together, called by the replica.
  */
+
 import type { Logger } from '../../observability/log.ts';
 import { assert } from '../../std/assert.ts';
+import { toError } from '../../std/errors.ts';
 import type { Message, ReplicaId } from '../consensus/types.ts';
 import type { Transport } from '../ports.ts';
 import { defaultPeerLimits, type PeerLimits } from './peer-limits.ts';
@@ -125,7 +127,7 @@ export class GrpcTransport implements Transport {
     try {
       return this.options.openSnapshot(message);
     } catch (error) {
-      const cause = error instanceof Error ? error : new Error(String(error));
+      const cause = toError(error);
       setImmediate(() => this.options.onSourceError(cause));
       return null;
     }

@@ -5,12 +5,14 @@
  * One chunk is read per turn of the event loop, and only while the receiver is less than the window behind: the memory
  * for a snapshot is one window, and the thread is held for one chunk at a time.
  */
+
 import { type Client, type ClientDuplexStream, type StatusObject, status } from '@grpc/grpc-js';
 import {
   type InstallSnapshotRequest,
   type InstallSnapshotResponse,
   PeerServiceService,
 } from '../../rpc/generated/ringmq/raft/v1/peer.ts';
+import { toError } from '../../std/errors.ts';
 import { failureText } from './peer-limits.ts';
 import type { LinkEnvironment } from './peer-link.ts';
 import type { SnapshotMessage, SnapshotSource } from './peer-ports.ts';
@@ -100,7 +102,7 @@ export class SnapshotSender {
       return this.source.next();
     } catch (error) {
       this.finish('the state cannot be read');
-      this.onSourceError(error instanceof Error ? error : new Error(String(error)));
+      this.onSourceError(toError(error));
       return null;
     }
   }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { formatChecks } from '../../../native-free-bench/checks.ts';
 import {
   bestOf,
-  formatChecks,
   formatFigures,
   judge,
   type Measurement,

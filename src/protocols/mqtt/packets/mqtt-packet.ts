@@ -5,6 +5,7 @@
  * workers; called by `parse-*.ts` and `generate.ts`, which are the only ones that know its types.
  */
 import { generate, type Packet, parser, writeToStream } from 'mqtt-packet';
+import { toError } from '../../../std/errors.ts';
 import type { ProtocolLevel } from '../codec/frame.ts';
 
 // Its cache holds a Buffer for each of the 65,536 numbers that two bytes can say: some 7 MiB on every thread.
@@ -28,7 +29,7 @@ export function decode(frame: Buffer, level: ProtocolLevel): Packet | Error {
   try {
     decoder.parse(frame);
   } catch (error) {
-    return error instanceof Error ? error : new Error(String(error));
+    return toError(error);
   }
   return failure ?? result;
 }

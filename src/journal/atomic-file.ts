@@ -3,8 +3,8 @@
  * CRC-32C of the rest of it. Thread: the journal worker; used for checkpoints, snapshots and indexes.
  */
 
+import { crc32c } from '../core/batch/crc32c.ts';
 import type { FileSystem } from '../core/ports/file-system.ts';
-import { crc32c } from './batch/crc32c.ts';
 
 /** What a crash in the middle leaves; removed when a partition is opened. */
 export const temporarySuffix = '.new';

@@ -6,12 +6,13 @@
  * A round that is slow or fails in one file answers for the others as well, in order; a failed partition fails alone.
  */
 
+import { validateBatches } from '../core/batch/validate-batch.ts';
 import type { RandomAccessFile } from '../core/ports/file-system.ts';
+import type { AppendDone } from '../core/ports/stream-store.ts';
+import { StorageError } from '../core/streams/storage-error.ts';
 import { assert } from '../std/assert.ts';
 import { toError } from '../std/errors.ts';
-import { type Append, type AppendDone, failedAppend } from './append.ts';
-import { validateBatches } from './batch/validate-batch.ts';
-import { JournalError } from './journal-error.ts';
+import { type Append, failedAppend } from './append.ts';
 import type { PartitionLog } from './partition-log.ts';
 
 export interface GroupCommitOptions {
@@ -84,15 +85,15 @@ export class GroupCommit {
   submit(log: PartitionLog, bytes: Buffer, options: SubmitOptions, done: AppendDone): void {
     const { leaderEpoch } = options;
     try {
-      if (this.#isClosed) throw new JournalError('JOURNAL_CLOSED', `Cannot append to "${log.name}": it is closed`);
+      if (this.#isClosed) throw new StorageError('STORAGE_CLOSED', `Cannot append to "${log.name}": it is closed`);
       if (!this.#options.hasRoom(bytes.length)) {
-        throw new JournalError('JOURNAL_DISK_FULL', `Cannot append to "${log.name}": the disk is nearly full`);
+        throw new StorageError('STORAGE_DISK_FULL', `Cannot append to "${log.name}": the disk is nearly full`);
       }
       const origin = leaderEpoch === 'replica' ? 'replica' : 'producer';
       const headers = validateBatches(bytes, origin, log);
       this.#pending.push({ log, append: { bytes, headers, leaderEpoch, done, result: null } });
     } catch (error) {
-      if (!(error instanceof JournalError)) throw error;
+      if (!(error instanceof StorageError)) throw error;
       this.counts.refused += 1;
       queueMicrotask(() => done(failedAppend(error)));
     }

@@ -3,10 +3,10 @@
  * owns the only one.
  */
 
+import type { AppendDone } from '../core/ports/stream-store.ts';
+import { StorageError } from '../core/streams/storage-error.ts';
 import { toError } from '../std/errors.ts';
-import type { AppendDone } from './append.ts';
 import type { SubmitOptions } from './group-commit.ts';
-import { JournalError } from './journal-error.ts';
 import { LogDirectory, type PartitionSettings } from './log-directory.ts';
 import type { LogFolders } from './log-folders.ts';
 import type { PartitionLog } from './partition-log.ts';
@@ -62,14 +62,14 @@ export class Journal {
     this.failedDirectories = failed;
   }
 
-  /** The directory of a partition. @throws JournalError JOURNAL_PARTITION_UNKNOWN */
+  /** The directory of a partition. @throws StorageError STORAGE_PARTITION_UNKNOWN */
   directoryOf(name: string): LogDirectory {
     const directory = this.directories.find((candidate) => candidate.has(name));
     if (directory !== undefined) return directory;
-    throw new JournalError('JOURNAL_PARTITION_UNKNOWN', `Cannot find partition "${name}": there is none of this name`);
+    throw new StorageError('STORAGE_PARTITION_UNKNOWN', `Cannot find partition "${name}": there is none of this name`);
   }
 
-  /** @throws JournalError JOURNAL_PARTITION_UNKNOWN, JOURNAL_PARTITION_FAILED */
+  /** @throws StorageError STORAGE_PARTITION_UNKNOWN, STORAGE_PARTITION_FAILED */
   get(name: string): PartitionLog {
     return this.directoryOf(name).get(name);
   }
@@ -77,7 +77,7 @@ export class Journal {
   /** Makes a partition in the directory that has room and the fewest of them. Throws like `LogDirectory.create`. */
   create(name: string, settings: PartitionSettings = {}): PartitionLog {
     if (this.directories.some((directory) => directory.has(name))) {
-      throw new JournalError('JOURNAL_PARTITION_EXISTS', `Cannot create partition "${name}": there is one`);
+      throw new StorageError('STORAGE_PARTITION_EXISTS', `Cannot create partition "${name}": there is one`);
     }
     let best: LogDirectory | null = null;
     for (const directory of this.directories) {
@@ -86,7 +86,7 @@ export class Journal {
       best = directory;
     }
     if (best !== null) return best.create(name, settings);
-    throw new JournalError('JOURNAL_DISK_FULL', `Cannot create partition "${name}": no directory has room`);
+    throw new StorageError('STORAGE_DISK_FULL', `Cannot create partition "${name}": no directory has room`);
   }
 
   /** Puts an append in line; `flush` begins with it. Answers come as `GroupCommit.submit` says. */

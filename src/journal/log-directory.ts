@@ -7,10 +7,10 @@
  */
 
 import { isOutOfSpace } from '../core/files/file-errors.ts';
+import { StorageError } from '../core/streams/storage-error.ts';
 import { toError } from '../std/errors.ts';
 import { readWholeFile, replaceFile } from './atomic-file.ts';
 import { GroupCommit } from './group-commit.ts';
-import { JournalError } from './journal-error.ts';
 import type { LogFolders } from './log-folders.ts';
 import { PartitionLog } from './partition-log.ts';
 import type { PartitionEvent, PartitionOptions } from './partition-options.ts';
@@ -50,7 +50,7 @@ export class LogDirectory {
   readonly #freeBytesMin: number;
   readonly #logs = new Map<string, PartitionLog>();
   /** Partitions that could not be opened, and why. */
-  readonly #failed = new Map<string, JournalError>();
+  readonly #failed = new Map<string, StorageError>();
   #isFull = false;
   #roomBytesLeft = 0;
   #refusals = 0;
@@ -83,7 +83,7 @@ export class LogDirectory {
     return this.#logs.has(name) || this.#failed.has(name);
   }
 
-  /** @throws JournalError JOURNAL_PARTITION_UNKNOWN, JOURNAL_PARTITION_FAILED when it could not be opened */
+  /** @throws StorageError STORAGE_PARTITION_UNKNOWN, STORAGE_PARTITION_FAILED when it could not be opened */
   get(name: string): PartitionLog {
     const log = this.#logs.get(name);
     if (log !== undefined) return log;
@@ -95,15 +95,15 @@ export class LogDirectory {
     return this.#logs.get(name) ?? null;
   }
 
-  /** @throws JournalError JOURNAL_PARTITION_EXISTS, JOURNAL_DISK_FULL; and the disk's errors */
+  /** @throws StorageError STORAGE_PARTITION_EXISTS, STORAGE_DISK_FULL; and the disk's errors */
   create(name: string, settings: PartitionSettings = {}): PartitionLog {
     if (!namePattern.test(name))
-      throw new JournalError('JOURNAL_PARTITION_UNKNOWN', `Cannot name a partition "${name}"`);
+      throw new StorageError('STORAGE_PARTITION_UNKNOWN', `Cannot name a partition "${name}"`);
     if (this.has(name)) {
-      throw new JournalError('JOURNAL_PARTITION_EXISTS', `Cannot create partition "${name}": there is one`);
+      throw new StorageError('STORAGE_PARTITION_EXISTS', `Cannot create partition "${name}": there is one`);
     }
     if (!this.#hasRoom(0)) {
-      throw new JournalError('JOURNAL_DISK_FULL', `Cannot create partition "${name}": the disk is nearly full`);
+      throw new StorageError('STORAGE_DISK_FULL', `Cannot create partition "${name}": the disk is nearly full`);
     }
     const files = this.#folders.open(name, { create: true });
     const log = new PartitionLog(files, this.#partitionOptions(name, settings), this.#options.now());
@@ -163,7 +163,7 @@ export class LogDirectory {
     } catch (thrown) {
       const cause = toError(thrown);
       const message = `Cannot open partition "${name}": ${cause.message}`;
-      this.#failed.set(name, new JournalError('JOURNAL_PARTITION_FAILED', message, { cause }));
+      this.#failed.set(name, new StorageError('STORAGE_PARTITION_FAILED', message, { cause }));
       this.#options.onEvent({ type: 'failed', partition: name, reason: cause.message });
       if (isOutOfSpace(cause)) this.#isFull = true;
     }
@@ -191,6 +191,6 @@ export class LogDirectory {
   }
 }
 
-function unknownPartition(name: string): JournalError {
-  return new JournalError('JOURNAL_PARTITION_UNKNOWN', `Cannot find partition "${name}": there is none of this name`);
+function unknownPartition(name: string): StorageError {
+  return new StorageError('STORAGE_PARTITION_UNKNOWN', `Cannot find partition "${name}": there is none of this name`);
 }

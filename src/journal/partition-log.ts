@@ -6,48 +6,21 @@
  * Thread: the journal worker. Appends go through `GroupCommit`; everything else is called between its rounds.
  */
 
+import { isCompressed, readBatchHeader } from '../core/batch/batch-format.ts';
+import { RecordCursor } from '../core/batch/record-cursor.ts';
 import type { FileSystem, RandomAccessFile } from '../core/ports/file-system.ts';
+import type { ReadAnswer, ReadRequest, TimedOffset } from '../core/ports/stream-store.ts';
+import type { AbortedTransaction, ProducerEntry } from '../core/streams/producer-state.ts';
+import { StorageError } from '../core/streams/storage-error.ts';
 import { toError } from '../std/errors.ts';
 import type { Append } from './append.ts';
-import { isCompressed, readBatchHeader } from './batch/batch-format.ts';
-import { RecordCursor } from './batch/record-cursor.ts';
 import { type Compaction, type CompactionOptions, compactPartition } from './compaction/compaction.ts';
-import { JournalError } from './journal-error.ts';
 import { type PartitionOptions, partitionOptions } from './partition-options.ts';
 import { PartitionReader } from './partition-reader.ts';
 import { behindDamage, recoverPartition, sizeOf, storeProducers } from './partition-recovery.ts';
 import type { PartitionState } from './partition-state.ts';
 import { deleteBefore, retain, truncateLog } from './partition-trim.ts';
 import { PartitionWriter, refuse } from './partition-writer.ts';
-import type { AbortedTransaction, ProducerEntry } from './producer-state.ts';
-
-/** Up to where a reader sees: what is committed, what is decided as well, or all that is durable (for replicas). */
-export type Isolation = 'committed' | 'stable' | 'durable';
-
-export interface ReadRequest {
-  readonly offset: number;
-  /** At least one batch is answered when there is one. */
-  readonly bytesMax: number;
-  /** Default `committed`. */
-  readonly isolation?: Isolation;
-}
-
-export interface ReadResult {
-  /** Whole batches, one after the other; the first one may begin before the offset. Views, never to be written to. */
-  readonly slices: readonly Buffer[];
-  readonly bytes: number;
-  readonly nextOffset: number;
-  readonly logStartOffset: number;
-  readonly highWatermark: number;
-  readonly lastStableOffset: number;
-  /** With `stable`: the aborted transactions in what was read. */
-  readonly aborted: readonly AbortedTransaction[];
-}
-
-export interface TimedOffset {
-  readonly offset: number;
-  readonly timestamp: number;
-}
 
 const timeStepBytes = 64 * 1024;
 
@@ -64,7 +37,7 @@ export class PartitionLog {
   /**
    * Opens the log in a folder, or begins one. Blocks while it reads. `isClean`: the folder was closed in order.
    *
-   * @throws JournalError JOURNAL_CORRUPTED when nothing can be said about the end of the log, and the disk's errors
+   * @throws StorageError STORAGE_CORRUPTED when nothing can be said about the end of the log, and the disk's errors
    */
   constructor(fileSystem: FileSystem, options: Parameters<typeof partitionOptions>[0], nowMs: number, isClean = false) {
     this.#fileSystem = fileSystem;
@@ -116,7 +89,7 @@ export class PartitionLog {
   }
 
   /** Why the partition is out of service; null while it serves. */
-  get failure(): JournalError | null {
+  get failure(): StorageError | null {
     return this.#state.failure;
   }
 
@@ -154,10 +127,10 @@ export class PartitionLog {
   // --- reading ---
 
   /**
-   * @throws JournalError JOURNAL_OFFSET_OUT_OF_RANGE, JOURNAL_CORRUPTED with file and position, JOURNAL_PARTITION_FAILED;
+   * @throws StorageError STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_CORRUPTED with file and position, STORAGE_PARTITION_FAILED;
    * and the disk's errors
    */
-  read(request: ReadRequest): ReadResult {
+  read(request: ReadRequest): ReadAnswer {
     this.#assertUsable();
     const { offset, bytesMax, isolation = 'committed' } = request;
     const { logStartOffset, highWatermark } = this.#state;
@@ -165,7 +138,7 @@ export class PartitionLog {
     const end = isolation === 'durable' ? this.durableOffset : highWatermark;
     if (offset < logStartOffset || offset > end) {
       const range = `the log has ${logStartOffset} to ${end}`;
-      throw new JournalError('JOURNAL_OFFSET_OUT_OF_RANGE', `Cannot read offset ${offset} of "${this.name}": ${range}`);
+      throw new StorageError('STORAGE_OFFSET_OUT_OF_RANGE', `Cannot read offset ${offset} of "${this.name}": ${range}`);
     }
     const limit = isolation === 'stable' ? lastStableOffset : end;
     const found =
@@ -336,13 +309,13 @@ export class PartitionLog {
       change();
       this.#reader.forget();
     } catch (error) {
-      if (!(error instanceof JournalError)) this.#state.fail(toError(error));
+      if (!(error instanceof StorageError)) this.#state.fail(toError(error));
       throw error;
     }
   }
 
-  #unusable(): JournalError | null {
-    if (this.#isClosed) return new JournalError('JOURNAL_CLOSED', `Cannot use partition "${this.name}": it is closed`);
+  #unusable(): StorageError | null {
+    if (this.#isClosed) return new StorageError('STORAGE_CLOSED', `Cannot use partition "${this.name}": it is closed`);
     return this.#state.failure;
   }
 

@@ -4,8 +4,8 @@
  * journal worker; owned by the partition log.
  */
 
-import { baseOffsetAt, batchHeaderBytes, batchSizeAt, lastOffsetDeltaAt } from './batch/batch-format.ts';
-import type { JournalError } from './journal-error.ts';
+import { baseOffsetAt, batchHeaderBytes, batchSizeAt, lastOffsetDeltaAt } from '../core/batch/batch-format.ts';
+import type { StorageError } from '../core/streams/storage-error.ts';
 import type { Segment } from './segment/segment.ts';
 import { batchesStart } from './segment/segment-format.ts';
 import { type Damage, isExpectedBatch } from './segment/segment-scan.ts';
@@ -67,7 +67,7 @@ export class PartitionReader {
    * The batches from the one with `offset` on that end below `limit`, up to `bytesMax` bytes and at least one. `offset` is in
    * the log and all below `limit` is durable.
    *
-   * @throws JournalError JOURNAL_CORRUPTED when `offset` itself cannot be read, and the disk's errors
+   * @throws StorageError STORAGE_CORRUPTED when `offset` itself cannot be read, and the disk's errors
    */
   read(offset: number, limit: number, bytesMax: number): BatchSlices {
     const collector = new Collector(offset, limit, bytesMax);
@@ -234,6 +234,6 @@ function damageAt(segment: Segment, position: number, offset: number): Damage | 
   return null;
 }
 
-function damaged(segment: Segment, position: number, offset: number): JournalError {
+function damaged(segment: Segment, position: number, offset: number): StorageError {
   return corrupted(segment.name, position, `offset ${offset} is damaged`);
 }

@@ -4,17 +4,17 @@
  * last segment. Thread: the journal worker; called by the partition log.
  */
 
+import { isControl, leaderEpochAt, readBatchHeader } from '../core/batch/batch-format.ts';
+import { readControlType } from '../core/batch/control-batch.ts';
 import type { FileSystem } from '../core/ports/file-system.ts';
+import { ProducerState } from '../core/streams/producer-state.ts';
 import { assert } from '../std/assert.ts';
 import { temporarySuffix } from './atomic-file.ts';
-import { isControl, leaderEpochAt, readBatchHeader } from './batch/batch-format.ts';
-import { readControlType } from './batch/control-batch.ts';
 import { type Checkpoint, EpochTable, readCheckpoint, writeCheckpoint } from './checkpoint.ts';
 import type { PartitionOptions } from './partition-options.ts';
 import { PartitionReader } from './partition-reader.ts';
 import { PartitionState } from './partition-state.ts';
 import { readProducerSnapshot, removeSnapshots, writeProducerSnapshot } from './producer-snapshot.ts';
-import { ProducerState } from './producer-state.ts';
 import { newSegmentName, Segment } from './segment/segment.ts';
 import { baseOffsetOf, batchesStart, segmentName } from './segment/segment-format.ts';
 import { scanSegment } from './segment/segment-scan.ts';
@@ -28,7 +28,7 @@ const stepBytes = 1024 * 1024;
 /**
  * `isClean`: the directory was closed in order, so that what is behind the last proof of a segment is nothing.
  *
- * @throws JournalError JOURNAL_CORRUPTED when nothing can be said about the end of the log, and the disk's errors
+ * @throws StorageError STORAGE_CORRUPTED when nothing can be said about the end of the log, and the disk's errors
  */
 export function recoverPartition(
   fileSystem: FileSystem,

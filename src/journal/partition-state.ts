@@ -4,10 +4,10 @@
  */
 
 import type { FileSystem } from '../core/ports/file-system.ts';
+import type { ProducerState } from '../core/streams/producer-state.ts';
+import { StorageError } from '../core/streams/storage-error.ts';
 import { type EpochStart, writeCheckpoint } from './checkpoint.ts';
-import { JournalError } from './journal-error.ts';
 import type { PartitionOptions } from './partition-options.ts';
-import type { ProducerState } from './producer-state.ts';
 import type { SegmentChain } from './segment-chain.ts';
 import { type TailCache, TailOfLog } from './tail-cache.ts';
 
@@ -23,7 +23,7 @@ export class PartitionState {
   highWatermark: number;
   /** The log was closed, or opened anew: who still has this state must stop. */
   isRetired = false;
-  #failure: JournalError | null = null;
+  #failure: StorageError | null = null;
 
   constructor(
     chain: SegmentChain,
@@ -40,16 +40,16 @@ export class PartitionState {
   }
 
   /** Why the partition is out of service; null while it serves. */
-  get failure(): JournalError | null {
+  get failure(): StorageError | null {
     return this.#failure;
   }
 
   /** Takes the partition out of service: what the disk holds is not known any more. The first reason stays. */
-  fail(cause: Error): JournalError {
+  fail(cause: Error): StorageError {
     if (this.#failure !== null) return this.#failure;
     const { name, onEvent } = this.options;
     const message = `Cannot use partition "${name}": ${cause.message}`;
-    this.#failure = new JournalError('JOURNAL_PARTITION_FAILED', message, { cause });
+    this.#failure = new StorageError('STORAGE_PARTITION_FAILED', message, { cause });
     this.tail.clear(this.tailOfLog);
     onEvent({ type: 'failed', partition: name, reason: cause.message });
     return this.#failure;

@@ -3,10 +3,10 @@
  * order that leaves a whole log after a crash at any point. Thread: the journal worker; called by the partition log.
  */
 
+import { batchSizeAt, lastOffsetDeltaAt, maxTimestampAt } from '../core/batch/batch-format.ts';
 import { isOutOfSpace } from '../core/files/file-errors.ts';
+import { StorageError } from '../core/streams/storage-error.ts';
 import { assert } from '../std/assert.ts';
-import { batchSizeAt, lastOffsetDeltaAt, maxTimestampAt } from './batch/batch-format.ts';
-import { JournalError } from './journal-error.ts';
 import { PartitionReader } from './partition-reader.ts';
 import { rebuildProducers } from './partition-recovery.ts';
 import type { PartitionState } from './partition-state.ts';
@@ -25,8 +25,8 @@ export function truncateLog(state: PartitionState, offset: number): void {
   if (offset >= active.nextOffset) return;
   if (offset < state.logStartOffset) {
     const range = `the log begins at ${state.logStartOffset}`;
-    throw new JournalError(
-      'JOURNAL_OFFSET_OUT_OF_RANGE',
+    throw new StorageError(
+      'STORAGE_OFFSET_OUT_OF_RANGE',
       `Cannot truncate "${state.options.name}" to ${offset}: ${range}`,
     );
   }
@@ -54,8 +54,8 @@ export function truncateLog(state: PartitionState, offset: number): void {
 export function deleteBefore(state: PartitionState, offset: number): void {
   if (offset > state.highWatermark) {
     const range = `${state.highWatermark} is committed`;
-    throw new JournalError(
-      'JOURNAL_OFFSET_OUT_OF_RANGE',
+    throw new StorageError(
+      'STORAGE_OFFSET_OUT_OF_RANGE',
       `Cannot delete up to ${offset} of "${state.options.name}": ${range}`,
     );
   }

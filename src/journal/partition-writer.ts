@@ -3,11 +3,6 @@
  * in one write. Rolls segments. Thread: the journal worker; owned by the partition log.
  */
 
-import { isOutOfSpace } from '../core/files/file-errors.ts';
-import type { RandomAccessFile } from '../core/ports/file-system.ts';
-import { assert } from '../std/assert.ts';
-import { toError } from '../std/errors.ts';
-import { type Append, failedAppend } from './append.ts';
 import {
   assignPlace,
   type BatchHeader,
@@ -15,13 +10,18 @@ import {
   isControl,
   lastOffsetDeltaAt,
   maxTimestampAt,
-} from './batch/batch-format.ts';
-import { type ControlType, readControlType } from './batch/control-batch.ts';
+} from '../core/batch/batch-format.ts';
+import { type ControlType, readControlType } from '../core/batch/control-batch.ts';
+import { isOutOfSpace } from '../core/files/file-errors.ts';
+import type { RandomAccessFile } from '../core/ports/file-system.ts';
+import type { Undo } from '../core/streams/producer-state.ts';
+import { StorageError } from '../core/streams/storage-error.ts';
+import { assert } from '../std/assert.ts';
+import { toError } from '../std/errors.ts';
+import { type Append, failedAppend } from './append.ts';
 import { EpochTable } from './checkpoint.ts';
-import { JournalError } from './journal-error.ts';
 import type { PartitionState } from './partition-state.ts';
 import { writeProducerSnapshot } from './producer-snapshot.ts';
-import type { Undo } from './producer-state.ts';
 
 export class PartitionWriter {
   readonly #state: PartitionState;
@@ -49,7 +49,7 @@ export class PartitionWriter {
       const isFull = isOutOfSpace(thrown);
       this.#hasRemains = isFull;
       const full = `Cannot append to "${this.#state.options.name}": the disk is full`;
-      const error = isFull ? new JournalError('JOURNAL_DISK_FULL', full) : this.#state.fail(toError(thrown));
+      const error = isFull ? new StorageError('STORAGE_DISK_FULL', full) : this.#state.fail(toError(thrown));
       refuse(appends, round.firstOffset, error);
       return null;
     }
@@ -132,7 +132,7 @@ class Round {
       this.accepted.push(append);
       this.bytes += append.bytes.length;
     } catch (error) {
-      if (!(error instanceof JournalError)) throw error;
+      if (!(error instanceof StorageError)) throw error;
       this.#undoTo(before.undo);
       this.#epochs.length = before.epochs;
       this.#epoch = before.epoch;
@@ -185,7 +185,7 @@ class Round {
     const [header] = append.headers;
     if (append.leaderEpoch === 'replica' || header.producerId < 0) return false;
     if (append.headers.length > 1) {
-      throw new JournalError('JOURNAL_BATCH_INVALID', 'Cannot append batches of a producer: there is more than one');
+      throw new StorageError('STORAGE_BATCH_INVALID', 'Cannot append batches of a producer: there is more than one');
     }
     const stored = this.#state.producers.check(header);
     if (stored === null) return false;
@@ -201,7 +201,7 @@ class Round {
   #beginEpoch(epoch: number): void {
     if (epoch < this.#epoch) {
       const state = `epoch ${this.#epoch} is known`;
-      throw new JournalError('JOURNAL_LEADER_FENCED', `Cannot append with leader epoch ${epoch}: ${state}`);
+      throw new StorageError('STORAGE_LEADER_FENCED', `Cannot append with leader epoch ${epoch}: ${state}`);
     }
     if (epoch === this.#epoch) return;
     this.#epoch = epoch;
@@ -212,7 +212,7 @@ class Round {
     if (append.leaderEpoch === 'replica') {
       if (header.baseOffset !== this.nextOffset) {
         const what = `offset ${header.baseOffset}: the log ends at ${this.nextOffset}`;
-        throw new JournalError('JOURNAL_OFFSET_OUT_OF_RANGE', `Cannot append a batch at ${what}`);
+        throw new StorageError('STORAGE_OFFSET_OUT_OF_RANGE', `Cannot append a batch at ${what}`);
       }
       this.#beginEpoch(header.leaderEpoch);
     }
@@ -232,7 +232,7 @@ class Round {
 }
 
 /** Answers `error` to all that were not decided or would begin at or behind `firstOffset`, repetitions of them included. */
-export function refuse(appends: readonly Append[], firstOffset: number, error: JournalError): void {
+export function refuse(appends: readonly Append[], firstOffset: number, error: StorageError): void {
   for (const append of appends) {
     const { result } = append;
     if (result === null || (result.error === null && result.lastOffset >= firstOffset)) {

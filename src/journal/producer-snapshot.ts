@@ -13,14 +13,14 @@
  */
 
 import type { FileSystem } from '../core/ports/file-system.ts';
-import { readWholeFile, replaceFile } from './atomic-file.ts';
 import type {
   AbortedTransaction,
   EndedTransaction,
   ProducerEntry,
   ProducerSnapshot,
   RememberedBatch,
-} from './producer-state.ts';
+} from '../core/streams/producer-state.ts';
+import { readWholeFile, replaceFile } from './atomic-file.ts';
 import { readTimestamp, readUint64, writeTimestamp, writeUint64 } from './segment/segment-format.ts';
 
 const magic = 'RINGPROD';

@@ -4,9 +4,9 @@
  */
 
 import type { FileSystem } from '../core/ports/file-system.ts';
+import { StorageError } from '../core/streams/storage-error.ts';
 import { readWholeFile, replaceFile } from './atomic-file.ts';
 import type { EpochTable } from './checkpoint.ts';
-import { JournalError } from './journal-error.ts';
 import type { PartitionOptions } from './partition-options.ts';
 import { Segment } from './segment/segment.ts';
 import { scanSegment } from './segment/segment-scan.ts';
@@ -141,7 +141,7 @@ export class SegmentChain {
   }
 }
 
-export function corrupted(file: string, position: number, reason: string): JournalError {
+export function corrupted(file: string, position: number, reason: string): StorageError {
   const message = `Cannot read "${file}" at byte ${position}: ${reason}`;
-  return new JournalError('JOURNAL_CORRUPTED', message, { file, position });
+  return new StorageError('STORAGE_CORRUPTED', message, { file, position });
 }

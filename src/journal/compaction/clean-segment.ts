@@ -3,11 +3,11 @@
  * describes the order that a crash relies on.
  */
 
+import { BatchBuilder } from '../../core/batch/batch-builder.ts';
+import { assignPlace, type BatchHeader, maxTimestampAt } from '../../core/batch/batch-format.ts';
 import type { RandomAccessFile } from '../../core/ports/file-system.ts';
 import { assert } from '../../std/assert.ts';
 import { temporarySuffix } from '../atomic-file.ts';
-import { BatchBuilder } from '../batch/batch-builder.ts';
-import { assignPlace, type BatchHeader, maxTimestampAt } from '../batch/batch-format.ts';
 import type { PartitionState } from '../partition-state.ts';
 import { removeSegments } from '../partition-trim.ts';
 import { Segment } from '../segment/segment.ts';

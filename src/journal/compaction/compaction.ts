@@ -16,12 +16,18 @@
  * never goes before what it deletes.
  */
 
+import { BatchBuilder } from '../../core/batch/batch-builder.ts';
+import {
+  type BatchHeader,
+  isCompressed,
+  isControl,
+  isTransactional,
+  readBatchHeader,
+} from '../../core/batch/batch-format.ts';
+import { RecordCursor } from '../../core/batch/record-cursor.ts';
 import { isOutOfSpace } from '../../core/files/file-errors.ts';
+import { StorageError } from '../../core/streams/storage-error.ts';
 import { toError } from '../../std/errors.ts';
-import { BatchBuilder } from '../batch/batch-builder.ts';
-import { type BatchHeader, isCompressed, isControl, isTransactional, readBatchHeader } from '../batch/batch-format.ts';
-import { RecordCursor } from '../batch/record-cursor.ts';
-import { JournalError } from '../journal-error.ts';
 import type { PartitionReader } from '../partition-reader.ts';
 import { behindDamage } from '../partition-recovery.ts';
 import type { PartitionState } from '../partition-state.ts';
@@ -73,11 +79,11 @@ class PartitionCompaction implements Compaction {
   step(): boolean {
     const { failure, isRetired, options } = this.#state;
     if (failure !== null) throw failure;
-    if (isRetired) throw new JournalError('JOURNAL_CLOSED', `Cannot compact "${options.name}": it was closed`);
+    if (isRetired) throw new StorageError('STORAGE_CLOSED', `Cannot compact "${options.name}": it was closed`);
     try {
       return this.#work.next().done !== true;
     } catch (error) {
-      if (!(error instanceof JournalError) && !isOutOfSpace(error)) this.#state.fail(toError(error));
+      if (!(error instanceof StorageError) && !isOutOfSpace(error)) this.#state.fail(toError(error));
       throw error;
     }
   }
@@ -231,7 +237,7 @@ class PartitionCompaction implements Compaction {
       return this.#reader.read(offset, end, stepBytes);
     } catch (error) {
       const nextOffset = behindDamage(this.#state.chain, offset);
-      if (!(error instanceof JournalError) || nextOffset === null) throw error;
+      if (!(error instanceof StorageError) || nextOffset === null) throw error;
       return { slices: [], nextOffset };
     }
   }

@@ -37,7 +37,7 @@
  * of the very last round that meets a crash cannot be told from a torn write. Nothing else can be mistaken.
  */
 
-import { crc32c } from '../batch/crc32c.ts';
+import { crc32c } from '../../core/batch/crc32c.ts';
 
 export const segmentMagic = 'RINGJRNL';
 export const segmentVersion = 1;

@@ -3,7 +3,6 @@
  * `segment-format.ts`. Thread: the journal worker; called when a log is opened after a crash, and when a read met damage.
  */
 
-import type { RandomAccessFile } from '../../core/ports/file-system.ts';
 import {
   baseOffsetAt,
   batchHeaderBytes,
@@ -13,7 +12,8 @@ import {
   lastOffsetDeltaAt,
   leaderEpochAt,
   maxTimestampAt,
-} from '../batch/batch-format.ts';
+} from '../../core/batch/batch-format.ts';
+import type { RandomAccessFile } from '../../core/ports/file-system.ts';
 import { batchesStart } from './segment-format.ts';
 import { SparseIndex } from './sparse-index.ts';
 

@@ -15,7 +15,7 @@
  *          segment before it 8 (-1: none)
  */
 
-import { crc32c } from '../batch/crc32c.ts';
+import { crc32c } from '../../core/batch/crc32c.ts';
 import { readTimestamp, readUint64, writeTimestamp, writeUint64 } from './segment-format.ts';
 
 const headerBytes = 40;

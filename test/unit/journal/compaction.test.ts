@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { buildControlBatch } from '../../../src/journal/batch/control-batch.ts';
+import { buildControlBatch } from '../../../src/core/batch/control-batch.ts';
 import { batchOf, LogFixture } from './journal-fixture.ts';
 
 const options = { segmentBytes: 16 * 1024, indexIntervalBytes: 512 };

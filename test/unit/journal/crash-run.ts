@@ -9,8 +9,8 @@
  * Everything follows from the seed.
  */
 
-import { readBatchHeader } from '../../../src/journal/batch/batch-format.ts';
-import { buildControlBatch } from '../../../src/journal/batch/control-batch.ts';
+import { readBatchHeader } from '../../../src/core/batch/batch-format.ts';
+import { buildControlBatch } from '../../../src/core/batch/control-batch.ts';
 import { LogDirectory } from '../../../src/journal/log-directory.ts';
 import type { PartitionLog } from '../../../src/journal/partition-log.ts';
 import type { PartitionEvent } from '../../../src/journal/partition-options.ts';
@@ -293,7 +293,7 @@ class CrashRun {
       directory.close();
     });
     while (this.#tasks.length > 0) this.#runTask();
-    if (names.some((name) => directory.get(name).failure?.code === 'JOURNAL_PARTITION_FAILED')) this.#cut.isCut = true;
+    if (names.some((name) => directory.get(name).failure?.code === 'STORAGE_PARTITION_FAILED')) this.#cut.isCut = true;
     if (this.#cut.isCut) return;
     for (const name of names) this.#model(name).onCrash();
     this.#counts.cleanRestarts += 1;

@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { crashRun, newCounts } from './crash-run.ts';
 import { defects } from './cut-folders.ts';
 
-/** Set it to look at one seed, or for a longer run: JOURNAL_SEEDS=1000. */
-const seeds = Number(process.env['JOURNAL_SEEDS'] ?? 60);
-const firstSeed = Number(process.env['JOURNAL_SEED'] ?? 1);
+/** Set it to look at one seed, or for a longer run: STORAGE_SEEDS=1000. */
+const seeds = Number(process.env['STORAGE_SEEDS'] ?? 60);
+const firstSeed = Number(process.env['STORAGE_SEED'] ?? 1);
 
 describe('the journal over crashes', () => {
   it(`keeps what it answered and invents nothing: ${seeds} seeds`, { timeout: 3_600_000 }, () => {
@@ -16,7 +16,7 @@ describe('the journal over crashes', () => {
         throw new Error(`seed ${seed}`, { cause: error });
       }
     }
-    if (process.env['JOURNAL_SEEDS'] !== undefined) console.log(counts);
+    if (process.env['STORAGE_SEEDS'] !== undefined) console.log(counts);
     for (const [what, count] of Object.entries(counts)) expect(count, what).toBeGreaterThan(0);
   });
 
@@ -31,7 +31,7 @@ describe('the journal over crashes', () => {
         message = String(error);
       }
     }
-    if (process.env['JOURNAL_SEEDS'] !== undefined) console.log(`${defect}: seed ${found}: ${message}`);
+    if (process.env['STORAGE_SEEDS'] !== undefined) console.log(`${defect}: seed ${found}: ${message}`);
     expect(found).toBeGreaterThan(0);
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { buildControlBatch } from '../../../src/journal/batch/control-batch.ts';
-import { JournalError } from '../../../src/journal/journal-error.ts';
+import { buildControlBatch } from '../../../src/core/batch/control-batch.ts';
+import { StorageError } from '../../../src/core/streams/storage-error.ts';
 import type { PartitionLog } from '../../../src/journal/partition-log.ts';
 import { Random } from '../../fuzz/random.ts';
 import { batchOf, LogFixture, recordsOf } from './journal-fixture.ts';
@@ -40,8 +40,8 @@ function readAll(log: PartitionLog): string[] {
       const { slices } = log.read({ offset, bytesMax: 1 });
       answers.push(recordsOf(slices).find((record) => record.startsWith(`${offset}:`)) ?? 'compacted');
     } catch (error) {
-      if (!(error instanceof JournalError)) throw error;
-      expect(error.code).toBe('JOURNAL_CORRUPTED');
+      if (!(error instanceof StorageError)) throw error;
+      expect(error.code).toBe('STORAGE_CORRUPTED');
       expect(error.file).not.toBeNull();
       answers.push('corrupted');
     }

@@ -1,13 +1,13 @@
 /** What the tests of the journal share: log directories on simulated disks, batches, and rounds that a test drives by hand. */
 
+import { BatchBuilder, type BatchBuilderOptions } from '../../../src/core/batch/batch-builder.ts';
+import { readBatchHeader } from '../../../src/core/batch/batch-format.ts';
+import { RecordCursor } from '../../../src/core/batch/record-cursor.ts';
 import type { FileSystem } from '../../../src/core/ports/file-system.ts';
-import type { AppendResult } from '../../../src/journal/append.ts';
-import { BatchBuilder, type BatchBuilderOptions } from '../../../src/journal/batch/batch-builder.ts';
-import { readBatchHeader } from '../../../src/journal/batch/batch-format.ts';
-import { RecordCursor } from '../../../src/journal/batch/record-cursor.ts';
+import type { AppendAnswer, ReadAnswer } from '../../../src/core/ports/stream-store.ts';
 import { GroupCommit } from '../../../src/journal/group-commit.ts';
 import type { LogFolders } from '../../../src/journal/log-folders.ts';
-import { PartitionLog, type ReadResult } from '../../../src/journal/partition-log.ts';
+import { PartitionLog } from '../../../src/journal/partition-log.ts';
 import type { PartitionEvent, PartitionOptions } from '../../../src/journal/partition-options.ts';
 import { TailCache } from '../../../src/journal/tail-cache.ts';
 import { Random } from '../../fuzz/random.ts';
@@ -123,12 +123,12 @@ export class LogFixture {
   }
 
   /** Appends in one round and waits for it. */
-  append(log: PartitionLog, ...batches: Buffer[]): AppendResult[] {
+  append(log: PartitionLog, ...batches: Buffer[]): AppendAnswer[] {
     return this.appendAs(log, 1, ...batches);
   }
 
-  appendAs(log: PartitionLog, leaderEpoch: number | 'replica', ...batches: Buffer[]): AppendResult[] {
-    const results: AppendResult[] = [];
+  appendAs(log: PartitionLog, leaderEpoch: number | 'replica', ...batches: Buffer[]): AppendAnswer[] {
+    const results: AppendAnswer[] = [];
     for (const bytes of batches) this.commit.submit(log, bytes, { leaderEpoch }, (result) => results.push(result));
     this.commit.flush();
     this.settle();
@@ -139,7 +139,7 @@ export class LogFixture {
   all(log: PartitionLog): string[] {
     const records: string[] = [];
     for (let offset = log.logStartOffset; offset < log.highWatermark; ) {
-      const found: ReadResult = log.read({ offset, bytesMax: 4096 });
+      const found: ReadAnswer = log.read({ offset, bytesMax: 4096 });
       records.push(...recordsOf(found.slices));
       offset = found.nextOffset;
     }

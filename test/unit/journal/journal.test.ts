@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { AppendResult } from '../../../src/journal/append.ts';
+import type { AppendAnswer } from '../../../src/core/ports/stream-store.ts';
+import { StorageError } from '../../../src/core/streams/storage-error.ts';
 import { Journal, type JournalEvent } from '../../../src/journal/journal.ts';
-import { JournalError } from '../../../src/journal/journal-error.ts';
 import { openLogFolders } from '../../../src/journal/log-folders.ts';
 import type { PartitionLog } from '../../../src/journal/partition-log.ts';
 import { batchOf, recordsOf, SimulatedFolders } from './journal-fixture.ts';
@@ -19,7 +19,7 @@ function closed(journal: Journal): Promise<void> {
   return new Promise((resolve) => journal.close(resolve));
 }
 
-function append(journal: Journal, log: PartitionLog, value: string): Promise<AppendResult> {
+function append(journal: Journal, log: PartitionLog, value: string): Promise<AppendAnswer> {
   return new Promise((resolve) => {
     journal.submit(log, batchOf([value]), { leaderEpoch: 1 }, resolve);
     journal.flush();
@@ -40,8 +40,8 @@ class Directories {
     });
   }
 
-  append(journal: Journal, log: PartitionLog, ...values: string[]): AppendResult[] {
-    const results: AppendResult[] = [];
+  append(journal: Journal, log: PartitionLog, ...values: string[]): AppendAnswer[] {
+    const results: AppendAnswer[] = [];
     for (const value of values) {
       journal.submit(log, batchOf([value]), { leaderEpoch: 1 }, (result) => results.push(result));
     }
@@ -66,7 +66,7 @@ describe('Journal', () => {
     const journal = open();
     const logs = ['t-0', 't-1', 't-2'].map((name) => journal.create(name));
     expect(journal.directories.map(({ names }) => names.length).sort()).toEqual([1, 2]);
-    const appends: Promise<AppendResult>[] = [];
+    const appends: Promise<AppendAnswer>[] = [];
     for (let number = 0; number < 300; number += 1) appends.push(append(journal, logs[number % 3], `v${number}`));
     const results = await Promise.all(appends);
     expect(results.map(({ error, baseOffset }) => error ?? baseOffset)).toEqual(
@@ -78,7 +78,7 @@ describe('Journal', () => {
     const { slices } = again.get('t-1').read({ offset: 0, bytesMax: 1e6 });
     expect(recordsOf(slices).length).toBe(100);
     again.directoryOf('t-1').remove('t-1');
-    expect(() => again.get('t-1')).toThrow(JournalError);
+    expect(() => again.get('t-1')).toThrow(StorageError);
     await closed(again);
     const last = open();
     expect(last.directories.flatMap(({ names }) => names).sort()).toEqual(['t-0', 't-2']);
@@ -93,7 +93,7 @@ describe('Journal', () => {
     expect(directories.append(journal, first, 'x')[0].error).toBeNull();
     const [bad, good] = directories.disks[0].disks.has('a') ? [first, second] : [second, first];
     directories.disks[0].disks.get(bad.name)?.fail('write', 1);
-    expect(directories.append(journal, bad, 'y')[0].error?.code).toBe('JOURNAL_PARTITION_FAILED');
+    expect(directories.append(journal, bad, 'y')[0].error?.code).toBe('STORAGE_PARTITION_FAILED');
     expect(directories.append(journal, good, 'y')[0].error).toBeNull();
     expect(directories.events).toMatchObject([{ type: 'failed', partition: bad.name }]);
     journal.directoryOf(bad.name).reopen(bad.name);
@@ -134,7 +134,7 @@ describe('Journal', () => {
     journal.tick(0);
     const refused = directories.append(journal, log, 'a');
     await Promise.resolve();
-    expect(refused[0].error).toMatchObject({ code: 'JOURNAL_DISK_FULL', canRetry: true });
+    expect(refused[0].error).toMatchObject({ code: 'STORAGE_DISK_FULL', canRetry: true });
     expect(() => journal.create('q')).toThrow(/no directory has room/);
     directories.disks[0].root.capacityBytes = 1e9;
     let tries = 0;
@@ -190,6 +190,6 @@ describe('GroupCommit', () => {
     commit.close();
     commit.submit(log, batchOf(['y']), { leaderEpoch: 1 }, ({ error }) => done.push(error?.code ?? 'none'));
     await Promise.resolve();
-    expect(done.at(-1)).toBe('JOURNAL_CLOSED');
+    expect(done.at(-1)).toBe('STORAGE_CLOSED');
   });
 });

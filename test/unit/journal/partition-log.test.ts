@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { buildControlBatch } from '../../../src/journal/batch/control-batch.ts';
-import { JournalError } from '../../../src/journal/journal-error.ts';
+import { buildControlBatch } from '../../../src/core/batch/control-batch.ts';
+import { StorageError } from '../../../src/core/streams/storage-error.ts';
 import { segmentName } from '../../../src/journal/segment/segment-format.ts';
 import { batchOf, LogFixture, recordsOf } from './journal-fixture.ts';
 
@@ -8,7 +8,7 @@ function codeOf(call: () => unknown): string {
   try {
     call();
   } catch (error) {
-    return error instanceof JournalError ? error.code : String(error);
+    return error instanceof StorageError ? error.code : String(error);
   }
   return 'nothing was thrown';
 }
@@ -69,7 +69,7 @@ describe('PartitionLog', () => {
         expect(nextOffset).toBe((offset >> 1) * 2 + 2);
       }
     }
-    expect(codeOf(() => log.read({ offset: 601, bytesMax: 1 }))).toBe('JOURNAL_OFFSET_OUT_OF_RANGE');
+    expect(codeOf(() => log.read({ offset: 601, bytesMax: 1 }))).toBe('STORAGE_OFFSET_OUT_OF_RANGE');
   });
 
   it('append() answers a repetition with the offset of the original, also after a crash', () => {
@@ -82,10 +82,10 @@ describe('PartitionLog', () => {
     const again = fixture.open();
     expect(fixture.append(again, batches[2])[0]).toMatchObject({ error: null, baseOffset: 2, isDuplicate: true });
     const gap = batchOf(['x'], { producerId: 7, producerEpoch: 0, baseSequence: 9 });
-    expect(fixture.append(again, gap)[0].error?.code).toBe('JOURNAL_SEQUENCE_OUT_OF_ORDER');
+    expect(fixture.append(again, gap)[0].error?.code).toBe('STORAGE_SEQUENCE_OUT_OF_ORDER');
     fixture.append(again, batchOf(['x'], { producerId: 7, producerEpoch: 1, baseSequence: 0 }));
     const old = batchOf(['x'], { producerId: 7, producerEpoch: 0, baseSequence: 3 });
-    expect(fixture.append(again, old)[0].error?.code).toBe('JOURNAL_PRODUCER_FENCED');
+    expect(fixture.append(again, old)[0].error?.code).toBe('STORAGE_PRODUCER_FENCED');
     expect(again.logEndOffset).toBe(4);
   });
 
@@ -131,7 +131,7 @@ describe('PartitionLog', () => {
     expect(fixture.all(again)).toEqual(before);
     const next = batchOf(['new'], { producerId: 3, producerEpoch: 0, baseSequence: 150 });
     expect(fixture.appendAs(again, 6, next)[0]).toMatchObject({ error: null, baseOffset: 150 });
-    expect(fixture.appendAs(again, 5, batchOf(['old']))[0].error?.code).toBe('JOURNAL_LEADER_FENCED');
+    expect(fixture.appendAs(again, 5, batchOf(['old']))[0].error?.code).toBe('STORAGE_LEADER_FENCED');
   });
 
   it('deleteRecordsBefore() and retention move the start of the log and free the segments', () => {
@@ -143,7 +143,7 @@ describe('PartitionLog', () => {
     expect(log.deleteRecordsBefore(333)).toBe(333);
     expect(fixture.disk.list().length).toBeLessThan(files);
     expect(fixture.all(log)[0]).toMatch(/^3\d\d:/);
-    expect(codeOf(() => log.read({ offset: 332, bytesMax: 1 }))).toBe('JOURNAL_OFFSET_OUT_OF_RANGE');
+    expect(codeOf(() => log.read({ offset: 332, bytesMax: 1 }))).toBe('STORAGE_OFFSET_OUT_OF_RANGE');
     log.applyRetention(2000);
     expect(log.sizeBytes).toBeLessThan(3 * 16 * 1024);
     log.applyRetention(20_000);
@@ -180,7 +180,7 @@ describe('PartitionLog', () => {
       );
       if (result.error !== null) refused.push(result.error.code);
     }
-    expect(new Set(refused)).toEqual(new Set(['JOURNAL_DISK_FULL', 'JOURNAL_SEQUENCE_OUT_OF_ORDER']));
+    expect(new Set(refused)).toEqual(new Set(['STORAGE_DISK_FULL', 'STORAGE_SEQUENCE_OUT_OF_ORDER']));
     const end = log.logEndOffset;
     expect(log.failure).toBeNull();
     fixture.disk.capacityBytes = 1e9;
@@ -196,9 +196,9 @@ describe('PartitionLog', () => {
     const log = fixture.open();
     fixture.append(log, batchOf(['a']));
     fixture.disk.fail('sync', 1);
-    expect(fixture.append(log, batchOf(['b']))[0].error?.code).toBe('JOURNAL_PARTITION_FAILED');
-    expect(fixture.append(log, batchOf(['c']))[0].error?.code).toBe('JOURNAL_PARTITION_FAILED');
-    expect(codeOf(() => log.read({ offset: 0, bytesMax: 1 }))).toBe('JOURNAL_PARTITION_FAILED');
+    expect(fixture.append(log, batchOf(['b']))[0].error?.code).toBe('STORAGE_PARTITION_FAILED');
+    expect(fixture.append(log, batchOf(['c']))[0].error?.code).toBe('STORAGE_PARTITION_FAILED');
+    expect(codeOf(() => log.read({ offset: 0, bytesMax: 1 }))).toBe('STORAGE_PARTITION_FAILED');
     log.reopen(2000);
     expect(log.failure).toBeNull();
     const kept = fixture.all(log);

@@ -1,8 +1,8 @@
 /** What a partition must be by what was submitted and answered: the other side of the crash runs. Knows nothing of files. */
 
-import type { AppendResult } from '../../../src/journal/append.ts';
-import { type BatchHeader, isTransactional, readBatchHeader } from '../../../src/journal/batch/batch-format.ts';
-import { RecordCursor } from '../../../src/journal/batch/record-cursor.ts';
+import { type BatchHeader, isTransactional, readBatchHeader } from '../../../src/core/batch/batch-format.ts';
+import { RecordCursor } from '../../../src/core/batch/record-cursor.ts';
+import type { AppendAnswer } from '../../../src/core/ports/stream-store.ts';
 import type { PartitionLog } from '../../../src/journal/partition-log.ts';
 import type { Random } from '../../fuzz/random.ts';
 
@@ -50,18 +50,18 @@ export class PartitionModel {
     this.#waiting.push(submission);
   }
 
-  answered(submission: Submission, result: AppendResult): void {
+  answered(submission: Submission, result: AppendAnswer): void {
     this.#waiting = this.#waiting.filter((other) => other !== submission);
     const { error, baseOffset, lastOffset, isDuplicate } = result;
     if (error !== null) {
-      if (error.code === 'JOURNAL_PARTITION_FAILED') {
+      if (error.code === 'STORAGE_PARTITION_FAILED') {
         submission.state = 'unknown';
         this.#unknown.push(submission);
         return;
       }
       // It came behind one that failed.
       submission.state = 'refused';
-      const isExpected = error.code === 'JOURNAL_SEQUENCE_OUT_OF_ORDER' || error.code === 'JOURNAL_LEADER_FENCED';
+      const isExpected = error.code === 'STORAGE_SEQUENCE_OUT_OF_ORDER' || error.code === 'STORAGE_LEADER_FENCED';
       if (!isExpected) this.#fail(`refuses ${submission.number}: ${error.message}`);
       return;
     }

@@ -1,19 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { BatchBuilder } from '../../../../src/journal/batch/batch-builder.ts';
+import { BatchBuilder } from '../../../../src/core/batch/batch-builder.ts';
 import {
   assignAppendTime,
   assignPlace,
   hasSoundCrc,
   readBatchHeader,
   sealBatch,
-} from '../../../../src/journal/batch/batch-format.ts';
-import { buildControlBatch, readControlType } from '../../../../src/journal/batch/control-batch.ts';
-import { crc32c, tableCrc32c } from '../../../../src/journal/batch/crc32c.ts';
-import { RecordCursor } from '../../../../src/journal/batch/record-cursor.ts';
-import { validateBatches } from '../../../../src/journal/batch/validate-batch.ts';
-import { VarintReader, varintSize, writeVarint } from '../../../../src/journal/batch/varint.ts';
-import { goldenBytes } from '../golden.ts';
+} from '../../../../src/core/batch/batch-format.ts';
+import { buildControlBatch, readControlType } from '../../../../src/core/batch/control-batch.ts';
+import { crc32c, tableCrc32c } from '../../../../src/core/batch/crc32c.ts';
+import { RecordCursor } from '../../../../src/core/batch/record-cursor.ts';
+import { validateBatches } from '../../../../src/core/batch/validate-batch.ts';
+import { VarintReader, varintSize, writeVarint } from '../../../../src/core/batch/varint.ts';
+import { goldenBytes } from '../../journal/golden.ts';
 
 const limits = { batchBytesMax: 1024 * 1024 };
 const producer = { producerId: 42, producerEpoch: 7, baseSequence: 5 };
@@ -240,7 +240,7 @@ describe('validateBatches()', () => {
           while (cursor.next()) count += cursor.headers().length >= 0 ? 1 : 0;
           expect([count, cursor.isSound]).toEqual([header.recordCount, true]);
         } catch (error) {
-          expect(error).toMatchObject({ code: 'JOURNAL_BATCH_INVALID' });
+          expect(error).toMatchObject({ code: 'STORAGE_BATCH_INVALID' });
         }
       }),
     );

@@ -7,9 +7,9 @@
  * high watermark); readers of committed data stop there.
  */
 
-import { type BatchHeader, isControl, isTransactional } from './batch/batch-format.ts';
-import type { ControlType } from './batch/control-batch.ts';
-import { JournalError } from './journal-error.ts';
+import { type BatchHeader, isControl, isTransactional } from '../batch/batch-format.ts';
+import type { ControlType } from '../batch/control-batch.ts';
+import { StorageError } from './storage-error.ts';
 
 /** How many batches of a producer can be sent again. */
 export const rememberedBatches = 5;
@@ -90,7 +90,7 @@ export class ProducerState {
   /**
    * Whether a batch of a producer may be appended: null when it may, or the batch that it repeats.
    *
-   * @throws JournalError JOURNAL_SEQUENCE_OUT_OF_ORDER, JOURNAL_PRODUCER_FENCED
+   * @throws StorageError STORAGE_SEQUENCE_OUT_OF_ORDER, STORAGE_PRODUCER_FENCED
    */
   check(header: BatchHeader): RememberedBatch | null {
     const { producerId, producerEpoch, baseSequence } = header;
@@ -98,7 +98,7 @@ export class ProducerState {
     if (producerId < 0 || entry === undefined) return null;
     if (producerEpoch < entry.epoch) {
       const what = `epoch ${producerEpoch} of producer ${producerId}: epoch ${entry.epoch} is known`;
-      throw new JournalError('JOURNAL_PRODUCER_FENCED', `Cannot append a batch of ${what}`);
+      throw new StorageError('STORAGE_PRODUCER_FENCED', `Cannot append a batch of ${what}`);
     }
     if (isControl(header.attributes)) return null;
     const isNewEpoch = producerEpoch > entry.epoch;
@@ -111,7 +111,7 @@ export class ProducerState {
     const expected = last === sequenceMax ? 0 : last + 1;
     if (baseSequence !== expected) {
       const what = `sequence ${baseSequence} of producer ${producerId}: sequence ${expected} is next`;
-      throw new JournalError('JOURNAL_SEQUENCE_OUT_OF_ORDER', `Cannot append ${what}`);
+      throw new StorageError('STORAGE_SEQUENCE_OUT_OF_ORDER', `Cannot append ${what}`);
     }
     return null;
   }

@@ -3,7 +3,7 @@
  * the thread that took the bytes from the network; called by the partition log.
  */
 
-import { JournalError } from '../journal-error.ts';
+import { StorageError } from '../streams/storage-error.ts';
 import {
   type BatchHeader,
   batchAttributes,
@@ -32,7 +32,7 @@ const reader = new VarintReader();
 /**
  * The headers of all batches in `bytes`, one after the other. Magic, length, CRC and counts are right, offsets are dense.
  *
- * @throws JournalError JOURNAL_BATCH_INVALID
+ * @throws StorageError STORAGE_BATCH_INVALID
  */
 export function validateBatches(bytes: Buffer, origin: BatchOrigin, limits: BatchLimits): BatchHeader[] {
   const headers: BatchHeader[] = [];
@@ -115,6 +115,6 @@ function isSafe(value: number): boolean {
   return Number.isSafeInteger(value);
 }
 
-function invalid(reason: string): JournalError {
-  return new JournalError('JOURNAL_BATCH_INVALID', `Cannot append the batch: ${reason}`);
+function invalid(reason: string): StorageError {
+  return new StorageError('STORAGE_BATCH_INVALID', `Cannot append the batch: ${reason}`);
 }

@@ -23,7 +23,7 @@ Usage: ringmq <command> [options]
   sub            subscribe and print messages
   recover        found a cluster anew from what one node has, after most of it is lost
   ctl            administer a cluster: keys, members, leases, backups
-  bench          put load on an MQTT broker and report what it did
+  bench          put load on an MQTT broker, a key-value service or the journal, and report what it did
 
   --version      print the version
   --help         print this text; after a command, its options
@@ -32,9 +32,10 @@ Usage: ringmq <command> [options]
 /** Verbs that belong to the broker itself; everything else is a client that reaches a broker over the network. */
 const brokerVerbs = new Set(['start', 'config', 'recover']);
 
-/** Restoring a backup makes a data folder, so it is the broker's too; the rest of `ctl` speaks to one that runs. */
+/** What opens data folders is the broker's too: restoring a backup, and all about the journal's files. */
 function isBrokerCommand([verb, group, action]) {
-  return brokerVerbs.has(verb) || (verb === 'ctl' && group === 'snapshot' && action === 'restore');
+  if (brokerVerbs.has(verb) || (verb === 'bench' && group === 'journal')) return true;
+  return verb === 'ctl' && (group === 'journal' || (group === 'snapshot' && action === 'restore'));
 }
 
 function isSupportedNode() {

@@ -15,7 +15,16 @@ interface Step {
 const root = join(import.meta.dirname, '..');
 
 /** Debian packages that the tests talk to or make certificates with. */
-const systemPackages = ['mosquitto', 'mosquitto-clients', 'openssl', 'python3', 'python3-venv'];
+const systemPackages = [
+  'mosquitto',
+  'mosquitto-clients',
+  'openssl',
+  'python3',
+  'python3-venv',
+  'postgresql',
+  'mariadb-server',
+  'redis-server',
+];
 
 const steps: readonly Step[] = [
   { name: 'format and lint', command: ['npm', 'run', '--silent', 'lint'], limitMinutes: 2 },

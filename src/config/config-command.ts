@@ -3,7 +3,7 @@ import { BrokerError } from '../std/errors.ts';
 import { didYouMean } from './check.ts';
 import type { Environment } from './environment.ts';
 import { loadConfiguration } from './load.ts';
-import type { ConfigurationPart } from './schema.ts';
+import { type ConfigurationPart, createSchema, type StoragePart } from './schema.ts';
 import { schemaText, showJson, showYaml } from './show.ts';
 
 export interface CommandResult {
@@ -29,6 +29,7 @@ export async function runConfigCommand(
   argv: readonly string[],
   parts: readonly ConfigurationPart[],
   environment: Environment,
+  adapters: readonly StoragePart[] = [],
 ): Promise<CommandResult> {
   const [verb, ...rest] = argv;
   if (verb === undefined) return { exitCode: 1, stdout: '', stderr: usage };
@@ -40,14 +41,14 @@ export async function runConfigCommand(
       stderr: `Cannot run "config ${verb}": unknown command${didYouMean(verb, verbs)}\n\n${usage}`,
     };
   }
-  if (verb === 'schema') return done(schemaText(parts));
+  if (verb === 'schema') return done(schemaText(createSchema(parts, adapters)));
   const json = verb === 'show' && rest.includes('--json');
   const flags = rest.filter((argument) => !(json && argument === '--json'));
   const file = flags[0]?.startsWith('-') === false ? flags.shift() : undefined;
   try {
-    const configuration = await loadConfiguration({ file, environment, flags, parts });
+    const configuration = await loadConfiguration({ file, environment, flags, parts, adapters });
     if (verb === 'check') return done('OK\n');
-    return done((json ? showJson : showYaml)(configuration, parts));
+    return done((json ? showJson : showYaml)(configuration, createSchema(parts, adapters)));
   } catch (error) {
     if (!(error instanceof BrokerError)) throw error;
     return { exitCode: 2, stdout: '', stderr: `${error.message}\n` };

@@ -12,7 +12,14 @@ import { checkNode, readText } from './check.ts';
 import { type Environment, fileVariable, readEnvironment } from './environment.ts';
 import { readFlags } from './flags.ts';
 import { describeExpected, formatPath, type SettingPath, type SettingSchema, walkSchema } from './json-schema.ts';
-import { type ConfigurationPart, createSchema, defaultListener, type NodeSettings, workerCountMax } from './schema.ts';
+import {
+  type ConfigurationPart,
+  createSchema,
+  defaultListener,
+  type NodeSettings,
+  type StoragePart,
+  workerCountMax,
+} from './schema.ts';
 import { type MapNode, nodeOf, type Origin, Problems, type SourceEntry, type SourceNode } from './source.ts';
 import { readYamlFile } from './yaml-file.ts';
 
@@ -27,6 +34,8 @@ export interface ConfigurationSources {
   readonly settings?: unknown;
   /** The registered protocols, in the order of their default listeners. */
   readonly parts: readonly ConfigurationPart[];
+  /** The storage adapters, the default first. */
+  readonly adapters?: readonly StoragePart[];
 }
 
 export interface EffectiveConfiguration {
@@ -43,7 +52,7 @@ const defaultOrigin: Origin = { kind: 'default' };
 /** @throws BrokerError with code CONFIG_INVALID; its message has one line for each problem. */
 export async function loadConfiguration(sources: ConfigurationSources): Promise<EffectiveConfiguration> {
   const { parts, environment } = sources;
-  const schema = createSchema(parts);
+  const schema = createSchema(parts, sources.adapters);
   const problems = new Problems();
   const flags = readFlags(schema, parts, sources.flags, problems);
   const file = flags.file ?? sources.file ?? environment[fileVariable];

@@ -28,11 +28,18 @@ export interface ConfigurationPart {
   readonly settings: TObject;
 }
 
+/** What it needs to know of a registered storage adapter. */
+export interface StoragePart {
+  /** Lower-case; its section is `storage.<name>`. */
+  readonly name: string;
+  readonly settings: TObject;
+}
+
 const mebibyte = 1024 * 1024;
 export const workerCountMax = 64;
 
 /** The schema of the node's own settings; the protocols' names are the choices of a listener's `protocol`. */
-function createNodeSchema(parts: readonly ConfigurationPart[]) {
+function createNodeSchema(parts: readonly ConfigurationPart[], adapters: readonly StoragePart[]) {
   return section(
     {
       data: text({
@@ -70,6 +77,7 @@ function createNodeSchema(parts: readonly ConfigurationPart[]) {
         description: 'How the worker of a new connection is chosen.',
         default: 'least-connections',
       }),
+      storage: createStorageSchema(adapters),
       cluster: clusterSchema,
       limits: limitsSchema,
       supervision: supervisionSchema,
@@ -150,6 +158,37 @@ export function defaultListener(part: ConfigurationPart): { name: string; protoc
     protocol: part.name,
     address: formatAddress({ host: defaultHost, port: part.defaultPort }),
   };
+}
+
+/** The adapters' names are the choices of `storage.adapter`, the first one is the default. */
+function createStorageSchema(adapters: readonly StoragePart[]) {
+  const names = adapters.length === 0 ? ['none'] : adapters.map(({ name }) => name);
+  const own = {
+    adapter: choice(names, { description: 'What keeps streams and queues.', default: names[0] }),
+    requestRingBytes: integer({
+      description:
+        'Size of the ring in shared memory that carries records from each thread to the storage; a power of two. Larger batches take another way.',
+      default: 4 * mebibyte,
+      minimum: 64 * 1024,
+      maximum: 1024 * mebibyte,
+      powerOfTwo: true,
+    }),
+    unansweredBytesMax: integer({
+      description: 'Records of one thread that may wait until they are stored; more are refused.',
+      default: 64 * mebibyte,
+      minimum: mebibyte,
+      maximum: 1024 * 1024 * mebibyte,
+    }),
+    waitMsMax: integer({
+      description: 'How long records wait for a storage that cannot be reached, ms; then they are refused.',
+      default: 30_000,
+      minimum: 100,
+      maximum: 600_000,
+    }),
+  };
+  const sections = Object.fromEntries(adapters.map(({ name, settings }) => [name, settings]));
+  const annotations = { description: 'The storage of streams and queues. One adapter keeps them all.' };
+  return section({ ...own, ...sections } as typeof own, annotations);
 }
 
 const clusterSchema = section(
@@ -322,9 +361,15 @@ export const ownFlags: readonly string[] = [
   ...['config', 'data', 'workers', 'http', 'cluster', 'join', 'log-level', 'set', 'help'],
 ];
 
-/** The whole schema: the node's settings and one section per protocol. @throws AssertionError for names that collide. */
-export function createSchema(parts: readonly ConfigurationPart[]): SettingSchema {
-  const node = createNodeSchema(parts) as unknown as SettingSchema;
+/**
+ * The whole schema: the node's settings, one section per protocol, and one per storage adapter below `storage`.
+ * @throws AssertionError for names that collide.
+ */
+export function createSchema(
+  parts: readonly ConfigurationPart[],
+  adapters: readonly StoragePart[] = [],
+): SettingSchema {
+  const node = createNodeSchema(parts, adapters) as unknown as SettingSchema;
   const properties = new Map(Object.entries(node.properties ?? {}));
   for (const { name, settings } of parts) {
     assert(/^[a-z][a-z0-9-]*$/.test(name), `the protocol name "${name}" is lower case`);

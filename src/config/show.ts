@@ -2,7 +2,6 @@
 import { escapeControls } from './escape.ts';
 import { editorSchema, formatPath, type SettingPath, type SettingSchema } from './json-schema.ts';
 import type { EffectiveConfiguration } from './load.ts';
-import { type ConfigurationPart, createSchema } from './schema.ts';
 import { describeOrigin, type Origin } from './source.ts';
 
 const masked = '********';
@@ -11,27 +10,27 @@ const plainText = /^[A-Za-z][A-Za-z0-9/_-]*$/;
 const yamlWords = /^(?:true|false|null|yes|no|on|off|y|n)$/i;
 
 /** The effective values as YAML that is valid configuration itself (secrets aside), the origin behind each value. */
-export function showYaml(configuration: EffectiveConfiguration, parts: readonly ConfigurationPart[]): string {
+export function showYaml(configuration: EffectiveConfiguration, schema: SettingSchema): string {
   const lines: string[] = [];
-  writeMap(lines, shownValues(configuration, parts), [], configuration.origins, '');
+  writeMap(lines, shownValues(configuration, schema), [], configuration.origins, '');
   return `${lines.join('\n')}\n`;
 }
 
 /** `{"values": …, "origins": {"limits.connectionsMax": "default", …}}` */
-export function showJson(configuration: EffectiveConfiguration, parts: readonly ConfigurationPart[]): string {
+export function showJson(configuration: EffectiveConfiguration, schema: SettingSchema): string {
   const origins = [...configuration.origins].map(([path, origin]) => [path, describeOrigin(origin)]);
-  const shown = { values: shownValues(configuration, parts), origins: Object.fromEntries(origins) };
+  const shown = { values: shownValues(configuration, schema), origins: Object.fromEntries(origins) };
   return `${JSON.stringify(shown, null, 2)}\n`;
 }
 
 /** The JSON Schema of the configuration file, for editors. */
-export function schemaText(parts: readonly ConfigurationPart[]): string {
-  return `${JSON.stringify(editorSchema(createSchema(parts)), null, 2)}\n`;
+export function schemaText(schema: SettingSchema): string {
+  return `${JSON.stringify(editorSchema(schema), null, 2)}\n`;
 }
 
-function shownValues(configuration: EffectiveConfiguration, parts: readonly ConfigurationPart[]): object {
+function shownValues(configuration: EffectiveConfiguration, schema: SettingSchema): object {
   const values = { ...configuration.node, ...Object.fromEntries(configuration.protocols) };
-  return mask(createSchema(parts), values) as object;
+  return mask(schema, values) as object;
 }
 
 function mask(schema: SettingSchema | undefined, value: unknown): unknown {

@@ -9,8 +9,19 @@ import type { FileSystem } from '../core/ports/file-system.ts';
 /** What a crash in the middle leaves; removed when a partition is opened. */
 export const temporarySuffix = '.new';
 
-/** Writes `content` and its CRC. Durable with its name when it returns, unless `isDurable` is false. */
-export function replaceFile(fileSystem: FileSystem, name: string, content: Buffer, isDurable = true): void {
+/**
+ * How durable a file is when `replaceFile` returns: with its name; its content, and its name with the next sync of the folder; or
+ * not at all.
+ */
+export type Durability = 'full' | 'content' | 'none';
+
+/** Writes `content` and its CRC. */
+export function replaceFile(
+  fileSystem: FileSystem,
+  name: string,
+  content: Buffer,
+  durability: Durability = 'full',
+): void {
   const temporary = `${name}${temporarySuffix}`;
   if (fileSystem.list().includes(temporary)) fileSystem.remove(temporary);
   const file = fileSystem.open(temporary, { create: true });
@@ -19,12 +30,12 @@ export function replaceFile(fileSystem: FileSystem, name: string, content: Buffe
     content.copy(bytes);
     bytes.writeUInt32LE(crc32c(content), content.length);
     file.write(bytes, 0);
-    if (isDurable) file.syncNow();
+    if (durability !== 'none') file.syncNow();
   } finally {
     file.close();
   }
   fileSystem.rename(temporary, name);
-  if (isDurable) fileSystem.syncFolder();
+  if (durability === 'full') fileSystem.syncFolder();
 }
 
 /** The content without its CRC; `missing` or `damaged` when there is none. */

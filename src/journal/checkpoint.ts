@@ -84,6 +84,14 @@ export class EpochTable {
     return -1;
   }
 
+  /** The entries that concern the batches in [from, to). */
+  within(from: number, to: number): readonly EpochStart[] {
+    const entries = this.#entries;
+    return entries.filter(
+      ({ startOffset }, at) => startOffset < to && (entries[at + 1]?.startOffset ?? Number.POSITIVE_INFINITY) > from,
+    );
+  }
+
   /** Adds a newer epoch; answers whether it was one. An epoch without a batch gives its place to the next. */
   begin(epoch: number, startOffset: number): boolean {
     if (epoch <= this.latestEpoch) return false;

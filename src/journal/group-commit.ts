@@ -20,6 +20,10 @@ export interface GroupCommitOptions {
   now(): number;
   /** Asked before each append: false refuses it for want of room. `bytes` is its length. */
   hasRoom(bytes: number): boolean;
+  /** Whether this thread may wait itself for a sync, because no other disk has work for it meanwhile. Default: it may. */
+  mayBlock?(): boolean;
+  /** Called once for each round that has ended and wrote something, before its appends are answered. */
+  onRound?(round: EndedRound): void;
   /** Bytes of one partition that go into one round; what is left waits for the next. Default 32 MiB. */
   readonly roundBytesMax?: number;
 }
@@ -36,6 +40,18 @@ export interface GroupCommitCounts {
   appends: number;
   bytes: number;
   refused: number;
+}
+
+/** What one round did, for histograms. */
+export interface EndedRound {
+  readonly appends: number;
+  readonly bytes: number;
+  /** Files that were synced. */
+  readonly syncs: number;
+  /** From the first write to the end of the last sync, in milliseconds. */
+  readonly writeMs: number;
+  /** The part of it behind the writes. */
+  readonly syncMs: number;
 }
 
 interface Pending {
@@ -130,6 +146,7 @@ export class GroupCommit {
     this.counts.rounds += 1;
     const { order, parts } = this.#take();
     const nowMs = this.#options.now();
+    const startMs = performance.now();
     const synced: { readonly part: Part; readonly file: RandomAccessFile }[] = [];
     for (const part of parts) {
       const file = part.log.writeRound(part.appends, nowMs);
@@ -140,14 +157,30 @@ export class GroupCommit {
       this.#end(order, parts);
       return;
     }
+    const syncedMs = performance.now();
+    this.counts.syncs += left;
+    const mayBlock = left === 1 && (this.#options.mayBlock?.() ?? true);
     for (const { part, file } of synced) {
-      this.counts.syncs += 1;
-      startSync(file, (error) => {
+      startSync(file, mayBlock, (error) => {
         part.log.onSynced(part.appends, error);
         left -= 1;
-        if (left === 0) this.#end(order, parts);
+        if (left > 0) return;
+        this.#tellRound(parts, synced.length, startMs, syncedMs);
+        this.#end(order, parts);
       });
     }
+  }
+
+  #tellRound(parts: readonly Part[], syncs: number, startMs: number, syncedMs: number): void {
+    if (this.#options.onRound === undefined) return;
+    let appends = 0;
+    let bytes = 0;
+    for (const part of parts) {
+      appends += part.appends.length;
+      bytes += part.bytes;
+    }
+    const nowMs = performance.now();
+    this.#options.onRound({ appends, bytes, syncs, writeMs: nowMs - startMs, syncMs: nowMs - syncedMs });
   }
 
   /** What goes into this round: all that waits, up to a bound for each partition. */
@@ -187,7 +220,6 @@ export class GroupCommit {
     this.#isTelling = true;
     // The disk works on the next round while the callers of this one are told.
     this.flush();
-    if (!this.#isUnderWay) for (const { log } of parts) log.rest();
     while (this.#answers.length > 0) {
       for (const { done, result } of this.#answers.splice(0)) {
         assert(result !== null, 'a round decides about each of its appends');
@@ -196,13 +228,14 @@ export class GroupCommit {
     }
     this.#isTelling = false;
     this.flush();
+    if (!this.#isUnderWay) for (const { log } of parts) log.rest();
   }
 }
 
 /** A file that cannot even be asked has failed. */
-function startSync(file: RandomAccessFile, done: (error: Error | null) => void): void {
+function startSync(file: RandomAccessFile, mayBlock: boolean, done: (error: Error | null) => void): void {
   try {
-    file.sync(done);
+    file.sync(done, mayBlock);
   } catch (error) {
     done(toError(error));
   }

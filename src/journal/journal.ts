@@ -6,7 +6,7 @@
 import type { AppendDone } from '../core/ports/stream-store.ts';
 import { StorageError } from '../core/streams/storage-error.ts';
 import { toError } from '../std/errors.ts';
-import type { SubmitOptions } from './group-commit.ts';
+import type { EndedRound, SubmitOptions } from './group-commit.ts';
 import { LogDirectory, type PartitionSettings } from './log-directory.ts';
 import type { LogFolders } from './log-folders.ts';
 import type { PartitionLog } from './partition-log.ts';
@@ -23,6 +23,8 @@ export interface JournalOptions {
   readonly tailBytes?: number;
   /** Default 256 MiB. */
   readonly freeBytesMin?: number;
+  /** Called once for each round of a directory that has ended, before its appends are answered. */
+  onRound?(round: EndedRound): void;
 }
 
 export type JournalEvent =
@@ -49,6 +51,9 @@ export class Journal {
             now: () => options.now(),
             onEvent: (event) => options.onEvent(event),
             settingsOf: (name) => options.settingsOf?.(name) ?? {},
+            // A thread that waits for one disk keeps the others from their next rounds.
+            mayBlock: () => this.directories.filter(({ commit }) => commit.isUnderWay).length <= 1,
+            ...(options.onRound === undefined ? {} : { onRound: options.onRound }),
             ...(options.freeBytesMin === undefined ? {} : { freeBytesMin: options.freeBytesMin }),
           }),
         );
@@ -103,12 +108,7 @@ export class Journal {
   tick(nowMs: number): void {
     for (const directory of this.directories) {
       directory.askRoom();
-      directory.commit.between(() => {
-        for (const name of directory.names) {
-          const log = directory.find(name);
-          if (log !== null && log.failure === null) log.applyRetentionSafely(nowMs);
-        }
-      });
+      directory.applyRetention(nowMs);
     }
   }
 

@@ -10,7 +10,7 @@ import { isOutOfSpace } from '../core/files/file-errors.ts';
 import { StorageError } from '../core/streams/storage-error.ts';
 import { toError } from '../std/errors.ts';
 import { readWholeFile, replaceFile } from './atomic-file.ts';
-import { GroupCommit } from './group-commit.ts';
+import { type EndedRound, GroupCommit } from './group-commit.ts';
 import type { LogFolders } from './log-folders.ts';
 import { PartitionLog } from './partition-log.ts';
 import type { PartitionEvent, PartitionOptions } from './partition-options.ts';
@@ -24,6 +24,8 @@ const namePattern = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$/;
 const roomBytes = 16 * 1024 * 1024;
 /** While the disk is full, every so many refused appends. */
 const roomRefusals = 64;
+/** Partitions of which upkeep changes files in one go: each takes some syncs that block the thread. */
+const sweepChangesMax = 4;
 
 /** What a partition can be told when it is made or opened. */
 export type PartitionSettings = Partial<Omit<PartitionOptions, 'name' | 'tail' | 'onEvent'>>;
@@ -38,6 +40,9 @@ export interface LogDirectoryOptions {
   settingsOf(name: string): PartitionSettings;
   /** Appends are refused below so much free room. Default 256 MiB. */
   readonly freeBytesMin?: number;
+  /** As in `GroupCommitOptions`. */
+  mayBlock?(): boolean;
+  onRound?(round: EndedRound): void;
 }
 
 export class LogDirectory {
@@ -54,6 +59,8 @@ export class LogDirectory {
   #isFull = false;
   #roomBytesLeft = 0;
   #refusals = 0;
+  #isSweeping = false;
+  #isClosed = false;
 
   /** Opens all partitions in the directory. One that cannot be opened is `failed`; throws when the directory itself is. */
   constructor(folders: LogFolders, options: LogDirectoryOptions) {
@@ -61,7 +68,12 @@ export class LogDirectory {
     this.#folders = folders;
     this.#options = options;
     this.#freeBytesMin = options.freeBytesMin ?? 256 * 1024 * 1024;
-    this.commit = new GroupCommit({ now: () => options.now(), hasRoom: (bytes) => this.#hasRoom(bytes) });
+    this.commit = new GroupCommit({
+      now: () => options.now(),
+      hasRoom: (bytes) => this.#hasRoom(bytes),
+      ...(options.mayBlock === undefined ? {} : { mayBlock: options.mayBlock }),
+      ...(options.onRound === undefined ? {} : { onRound: options.onRound }),
+    });
     this.wasClean = this.#takeCleanMark();
     for (const name of folders.list()) {
       if (name.endsWith(removedSuffix)) folders.remove(name);
@@ -146,12 +158,39 @@ export class LogDirectory {
     }
   }
 
+  /**
+   * Applies retention to all partitions, between rounds. Where much is to be done it goes on later, so that appends get their turn; does
+   * nothing while it is at it.
+   */
+  applyRetention(nowMs: number): void {
+    if (this.#isSweeping) return;
+    this.#isSweeping = true;
+    this.#sweep(this.names, nowMs);
+  }
+
   /** Closes all partitions and leaves the mark of it. Nothing is under way; see `GroupCommit.between`. */
   close(): void {
+    this.#isClosed = true;
     this.commit.close();
     let isClean = this.#failed.size === 0;
     for (const log of this.#logs.values()) isClean = log.close() && isClean;
     if (isClean) replaceFile(this.#folders.root, cleanName, cleanContent);
+  }
+
+  #sweep(names: readonly string[], nowMs: number): void {
+    this.commit.between(() => {
+      let changes = 0;
+      for (const [number, name] of names.entries()) {
+        if (this.#isClosed) return;
+        if (changes === sweepChangesMax) {
+          setImmediate(() => this.#sweep(names.slice(number), nowMs));
+          return;
+        }
+        const log = this.find(name);
+        if (log !== null && log.failure === null && log.applyRetentionSafely(nowMs)) changes += 1;
+      }
+      this.#isSweeping = false;
+    });
   }
 
   #open(name: string, isClean = this.wasClean): void {

@@ -6,6 +6,7 @@
 import { closeSync, constants, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { openNodeFileSystem } from '../core/files/node-file-system.ts';
+import { removeFile } from '../core/files/remove-file.ts';
 import type { FileSystem } from '../core/ports/file-system.ts';
 
 /** Errors are Node's, with `code`. */
@@ -56,7 +57,11 @@ class NodeLogFolders implements LogFolders {
   }
 
   remove(name: string): void {
-    rmSync(join(this.#path, name), { recursive: true });
+    const folder = join(this.#path, name);
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      if (entry.isFile()) removeFile(join(folder, entry.name));
+    }
+    rmSync(folder, { recursive: true });
     this.#sync();
   }
 

@@ -9,14 +9,15 @@
 import { isCompressed, readBatchHeader } from '../core/batch/batch-format.ts';
 import { RecordCursor } from '../core/batch/record-cursor.ts';
 import type { FileSystem, RandomAccessFile } from '../core/ports/file-system.ts';
+import type { ReadPlan } from '../core/ports/read-plan.ts';
 import type { ReadAnswer, ReadRequest, TimedOffset } from '../core/ports/stream-store.ts';
 import type { AbortedTransaction, ProducerEntry } from '../core/streams/producer-state.ts';
 import { StorageError } from '../core/streams/storage-error.ts';
 import { toError } from '../std/errors.ts';
 import type { Append } from './append.ts';
 import { type Compaction, type CompactionOptions, compactPartition } from './compaction/compaction.ts';
-import { type PartitionOptions, partitionOptions } from './partition-options.ts';
-import { PartitionReader } from './partition-reader.ts';
+import { type PartitionOptions, partitionOptions, storedBatchBytesMax } from './partition-options.ts';
+import { type BatchSlices, PartitionReader } from './partition-reader.ts';
 import { behindDamage, recoverPartition, sizeOf, storeProducers } from './partition-recovery.ts';
 import type { PartitionState } from './partition-state.ts';
 import { deleteBefore, retain, truncateLog } from './partition-trim.ts';
@@ -131,21 +132,44 @@ export class PartitionLog {
    * and the disk's errors
    */
   read(request: ReadRequest): ReadAnswer {
-    this.#assertUsable();
-    const { offset, bytesMax, isolation = 'committed' } = request;
-    const { logStartOffset, highWatermark } = this.#state;
-    const lastStableOffset = this.lastStableOffset;
-    const end = isolation === 'durable' ? this.durableOffset : highWatermark;
-    if (offset < logStartOffset || offset > end) {
-      const range = `the log has ${logStartOffset} to ${end}`;
-      throw new StorageError('STORAGE_OFFSET_OUT_OF_RANGE', `Cannot read offset ${offset} of "${this.name}": ${range}`);
-    }
-    const limit = isolation === 'stable' ? lastStableOffset : end;
-    const found =
-      offset >= limit ? { slices: [], bytes: 0, nextOffset: offset } : this.#reader.read(offset, limit, bytesMax);
-    const { slices, bytes, nextOffset } = found;
-    const aborted = isolation === 'stable' ? this.#state.producers.abortedIn(offset, nextOffset) : [];
-    return { slices, bytes, nextOffset, logStartOffset, highWatermark, lastStableOffset, aborted };
+    const { offset, bytesMax } = request;
+    const limit = this.#limitOf(request);
+    return this.#answer(request, offset >= limit ? nothingAt(offset) : this.#reader.read(offset, limit, bytesMax));
+  }
+
+  /**
+   * How another thread reads this by itself: the bytes when they are in memory, or where they are. Batches are read from a disk
+   * only when their place is not known (an index is lost) or known to be damaged: then the answer is that of `read`, and so are the errors.
+   */
+  locate(request: ReadRequest): ReadPlan {
+    const { offset, bytesMax } = request;
+    const limit = this.#limitOf(request);
+    const found = offset >= limit ? nothingAt(offset) : this.#reader.readTail(offset, limit, bytesMax);
+    if (found !== null) return { type: 'answer', answer: this.#answer(request, found) };
+    const place = this.#reader.locate(offset);
+    const path = place === null ? null : (this.#fileSystem.pathOf?.(place.segment.name) ?? null);
+    if (place === null || path === null) return { type: 'answer', answer: this.read(request) };
+    const { segment, position, end } = place;
+    const { chain, logStartOffset, highWatermark, producers } = this.#state;
+    const { baseOffset, generation, createdMs } = segment;
+    const aborted = request.isolation === 'stable' ? producers.abortedIn(offset, limit) : [];
+    return {
+      type: 'file',
+      file: {
+        path,
+        identity: `${baseOffset}.${generation}.${createdMs}`,
+        position,
+        offset: place.offset,
+        end,
+        limit,
+        batchBytesMax: storedBatchBytesMax,
+        epochs: chain.epochs.within(place.offset, limit),
+        logStartOffset,
+        highWatermark,
+        lastStableOffset: this.lastStableOffset,
+        aborted,
+      },
+    };
   }
 
   /**
@@ -210,12 +234,18 @@ export class PartitionLog {
     return Math.max(0, before - this.#state.chain.segments.length);
   }
 
-  /** The same for a sweep over all partitions: one that fails is out of service, and has said so. */
-  applyRetentionSafely(nowMs: number): void {
+  /**
+   * The same for a sweep over all partitions: one that fails is out of service, and has said so. Answers whether files were changed.
+   */
+  applyRetentionSafely(nowMs: number): boolean {
+    const { segments } = this.#state.chain;
+    const [first, last] = [segments[0], segments.at(-1)];
     try {
       this.applyRetention(nowMs);
+      return first !== segments[0] || last !== segments.at(-1);
     } catch (error) {
       if (this.failure === null) throw error;
+      return true;
     }
   }
 
@@ -228,6 +258,14 @@ export class PartitionLog {
   compact(options: CompactionOptions): Compaction {
     this.#assertUsable();
     return compactPartition(this.#state, this.#reader, options);
+  }
+
+  /** Changes how it is kept from now on. */
+  configure(
+    settings: Partial<Pick<PartitionOptions, 'batchBytesMax' | 'retentionBytes' | 'retentionMs' | 'segmentBytes'>>,
+  ): void {
+    // All parts of the partition look into this one object.
+    Object.assign(this.#options, settings);
   }
 
   /** Opens the files anew, as after a crash: how a failed partition comes back when its disk is sound. Throws when not. */
@@ -260,6 +298,25 @@ export class PartitionLog {
     tail.clear(tailOfLog);
     chain.close();
     return this.#state.failure === null;
+  }
+
+  /** Up to where a reader sees. @throws StorageError STORAGE_OFFSET_OUT_OF_RANGE */
+  #limitOf({ offset, isolation = 'committed' }: ReadRequest): number {
+    this.#assertUsable();
+    const { logStartOffset, highWatermark } = this.#state;
+    const end = isolation === 'durable' ? this.durableOffset : highWatermark;
+    if (offset < logStartOffset || offset > end) {
+      const range = `the log has ${logStartOffset} to ${end}`;
+      throw new StorageError('STORAGE_OFFSET_OUT_OF_RANGE', `Cannot read offset ${offset} of "${this.name}": ${range}`);
+    }
+    return isolation === 'stable' ? this.lastStableOffset : end;
+  }
+
+  #answer({ offset, isolation }: ReadRequest, { slices, bytes, nextOffset }: BatchSlices): ReadAnswer {
+    const { logStartOffset, highWatermark, producers } = this.#state;
+    const { lastStableOffset } = this;
+    const aborted = isolation === 'stable' ? producers.abortedIn(offset, nextOffset) : [];
+    return { slices, bytes, nextOffset, logStartOffset, highWatermark, lastStableOffset, aborted };
   }
 
   #searchTime(from: number, end: number, timestamp: number): TimedOffset | null {
@@ -323,4 +380,8 @@ export class PartitionLog {
     const failure = this.#unusable();
     if (failure !== null) throw failure;
   }
+}
+
+function nothingAt(offset: number): BatchSlices {
+  return { slices: [], bytes: 0, nextOffset: offset };
 }

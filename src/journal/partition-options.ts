@@ -1,6 +1,10 @@
 /** How a partition is kept, and what it tells its owner. Thread: the journal worker; used by all parts of a partition. */
 
+import { assert } from '../std/assert.ts';
 import type { TailCache } from './tail-cache.ts';
+
+/** No setting allows longer batches; what is stored is read by it, also when the partition's own bound was made smaller since. */
+export const storedBatchBytesMax = 128 * 1024 * 1024;
 
 export interface PartitionOptions {
   /** Name of the partition, for events and errors. */
@@ -12,7 +16,7 @@ export interface PartitionOptions {
   readonly segmentMs: number;
   /** Default 16 KiB. */
   readonly indexIntervalBytes: number;
-  /** Longest batch. Default 16 MiB. */
+  /** Longest batch that is taken, up to `storedBatchBytesMax`. Default 16 MiB. */
   readonly batchBytesMax: number;
   /**
    * How many acknowledged bytes at the end of the log may be without a proof that they were durable. 0 proves each round in
@@ -64,6 +68,7 @@ const dayMs = 24 * 60 * 60 * 1000;
 export function partitionOptions(
   given: Partial<PartitionOptions> & Pick<PartitionOptions, 'name' | 'tail'>,
 ): PartitionOptions {
+  assert((given.batchBytesMax ?? 0) <= storedBatchBytesMax, 'the longest batch is one that can be read again');
   return {
     segmentBytes: 256 * 1024 * 1024,
     segmentMs: 7 * dayMs,

@@ -4,11 +4,13 @@
  * journal worker; owned by the partition log.
  */
 
-import { baseOffsetAt, batchHeaderBytes, batchSizeAt, lastOffsetDeltaAt } from '../core/batch/batch-format.ts';
+import { batchSizeAt } from '../core/batch/batch-format.ts';
+import { type CheckedBatches, checkBatches } from '../core/batch/check-batches.ts';
 import type { StorageError } from '../core/streams/storage-error.ts';
+import { storedBatchBytesMax } from './partition-options.ts';
 import type { Segment } from './segment/segment.ts';
 import { batchesStart } from './segment/segment-format.ts';
-import { type Damage, isExpectedBatch } from './segment/segment-scan.ts';
+import type { Damage } from './segment/segment-scan.ts';
 import { corrupted, type SegmentChain } from './segment-chain.ts';
 import type { TailOfLog } from './tail-cache.ts';
 
@@ -30,7 +32,19 @@ export interface BatchSlices {
   readonly nextOffset: number;
 }
 
+/** Where a reader in another thread finds the batches from `offset` on. */
+export interface FilePlace {
+  readonly segment: Segment;
+  /** Where the batch of `offset` begins. */
+  readonly position: number;
+  readonly offset: number;
+  /** What is in front of it is durable and not known to be damaged. */
+  readonly end: number;
+}
+
 class Collector {
+  /** What is not in memory ends the answer. */
+  isTailOnly = false;
   readonly slices: Buffer[] = [];
   bytes = 0;
   nextOffset: number;
@@ -85,6 +99,34 @@ export class PartitionReader {
     return collector;
   }
 
+  /** The same, as far as all of it is in memory; null when the batch of `offset` is not. */
+  readTail(offset: number, limit: number, bytesMax: number): BatchSlices | null {
+    if (this.#tail.isEmpty) return null;
+    const collector = new Collector(offset, limit, bytesMax);
+    collector.isTailOnly = true;
+    const { segments } = this.#chain;
+    for (let number = this.#chain.find(offset); number >= 0 && number < segments.length; number += 1) {
+      const segment = segments[number];
+      if (collector.isDone || collector.nextOffset >= limit || this.#chain.peek(segment) === null) break;
+      if (segment.damages.length > 0 || this.#collect(segment, collector) !== null) break;
+    }
+    return collector.slices.length > 0 ? collector : null;
+  }
+
+  /** Where the batches from `offset` on lie in a file; null when that cannot be said without reading, or they are damaged. */
+  locate(offset: number): FilePlace | null {
+    const segment = this.#chain.segments[this.#chain.find(offset)];
+    if (segment === undefined || offset >= segment.durableNextOffset || this.#chain.peek(segment) === null) return null;
+    const place = this.#placeOf(segment, offset);
+    let end = segment.durableEnd;
+    for (const damage of segment.damages) {
+      if (damage.end <= place.position && damage.nextOffset <= place.offset) continue;
+      if (damage.firstOffset <= offset) return null;
+      end = Math.min(end, damage.position);
+    }
+    return { ...place, end };
+  }
+
   #readSegment(segment: Segment, collector: Collector): void {
     if (collector.nextOffset >= segment.durableNextOffset) return;
     const fault = this.#collect(segment, collector);
@@ -116,76 +158,44 @@ export class PartitionReader {
         continue;
       }
       const cached = this.#tail.find(segment, position);
+      if (cached === null && collector.isTailOnly) {
+        collector.isDone = true;
+        break;
+      }
       const bytes = cached ?? this.#readFile(segment, position, collector.bytesMax - collector.bytes);
-      const taken = this.#takeBatches(segment, bytes, offset, collector, cached !== null);
-      if (taken === null) {
-        collector.isDone = true;
-        return position;
-      }
-      position += taken.bytes;
-      offset = taken.nextOffset;
-      if (taken.fault) {
-        collector.isDone = true;
-        return position;
-      }
-      if (collector.isDone) break;
+      const { end, nextOffset, stop, nextSize } = this.#takeBatches(bytes, offset, collector, cached !== null);
+      position += end;
+      offset = nextOffset;
+      const isStuck = stop === 'short' && end === 0;
+      // A length that leads out of the segment is wrong, and bytes that are not there were there.
+      const isTooLong = stop === 'short' && nextSize > segment.durableEnd - position;
+      if (stop === 'short' && !isStuck && !isTooLong) continue;
+      collector.isDone = true;
+      if (stop === 'fault' || stop === 'short') return position;
+      break;
     }
     if (collector.bytes > 0) this.#hint({ segment, position, offset: collector.nextOffset }, offset);
     return null;
   }
 
-  /** Takes what it can of `bytes`, which begin with the batch of `offset`; null when not even the first one is sound. */
-  #takeBatches(
-    segment: Segment,
-    bytes: Buffer,
-    firstOffset: number,
-    collector: Collector,
-    isTrusted: boolean,
-  ): { readonly bytes: number; readonly nextOffset: number; readonly fault: boolean } | null {
-    const { epochs } = this.#chain;
-    let at = 0;
-    let offset = firstOffset;
-    let sliceAt = -1;
-    let fault = false;
-    while (at + batchHeaderBytes <= bytes.length) {
-      const size = batchSizeAt(bytes, at);
-      if (size === 0 || baseOffsetAt(bytes, at) !== offset) {
-        fault = true;
-        break;
-      }
-      if (at + size > bytes.length) {
-        // A length that leads out of the segment is wrong.
-        fault = size > segment.durableEnd - batchesStart || size > this.#chain.options.batchBytesMax;
-        break;
-      }
-      const next = offset + lastOffsetDeltaAt(bytes, at) + 1;
-      if (next > collector.from) {
-        if (collector.bytes > 0 && collector.bytes + size > collector.bytesMax) {
-          collector.isDone = true;
-          break;
-        }
-        // Checked before its range is believed: a wrong one must not look like the end of what is committed.
-        if (!isTrusted && !isExpectedBatch(bytes, at, size, offset, epochs.epochOf(offset))) {
-          fault = true;
-          break;
-        }
-        if (next > collector.limit) {
-          collector.isDone = true;
-          break;
-        }
-        if (sliceAt < 0) sliceAt = at;
-        collector.bytes += size;
-        collector.nextOffset = next;
-      } else if (next <= offset) {
-        fault = true;
-        break;
-      }
-      at += size;
-      offset = next;
-    }
-    if (sliceAt >= 0) collector.slices.push(bytes.subarray(sliceAt, at));
-    if (at === 0 && !collector.isDone) return null;
-    return { bytes: at, nextOffset: offset, fault };
+  /** Takes what it can of `bytes`, which begin with the batch of `offset`. */
+  #takeBatches(bytes: Buffer, offset: number, collector: Collector, isTrusted: boolean): CheckedBatches {
+    const checked = checkBatches(bytes, {
+      offset,
+      from: collector.from,
+      limit: collector.limit,
+      bytesMax: collector.bytesMax - collector.bytes,
+      takesOne: collector.bytes === 0,
+      batchBytesMax: storedBatchBytesMax,
+      epochs: this.#chain.epochs.entries,
+      isTrusted,
+    });
+    const { start, end, nextOffset } = checked;
+    if (start === end) return checked;
+    collector.slices.push(bytes.subarray(start, end));
+    collector.bytes += end - start;
+    collector.nextOffset = nextOffset;
+    return checked;
   }
 
   /** The bytes at `position`, with at least one whole batch when it is sound. */
@@ -196,7 +206,7 @@ export class PartitionReader {
     const bytes = Buffer.allocUnsafeSlow(length);
     const read = bytes.subarray(0, file.read(bytes, position));
     const size = batchSizeAt(read, 0);
-    if (size <= read.length || size > rest || size > this.#chain.options.batchBytesMax) return read;
+    if (size <= read.length || size > rest || size > storedBatchBytesMax) return read;
     const larger = Buffer.allocUnsafeSlow(size);
     return larger.subarray(0, file.read(larger, position));
   }

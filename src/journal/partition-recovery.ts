@@ -11,7 +11,7 @@ import { ProducerState } from '../core/streams/producer-state.ts';
 import { assert } from '../std/assert.ts';
 import { temporarySuffix } from './atomic-file.ts';
 import { type Checkpoint, EpochTable, readCheckpoint, writeCheckpoint } from './checkpoint.ts';
-import type { PartitionOptions } from './partition-options.ts';
+import { type PartitionOptions, storedBatchBytesMax } from './partition-options.ts';
 import { PartitionReader } from './partition-reader.ts';
 import { PartitionState } from './partition-state.ts';
 import { readProducerSnapshot, removeSnapshots, writeProducerSnapshot } from './producer-snapshot.ts';
@@ -133,7 +133,7 @@ class Recovery {
 
   #openLast(chain: SegmentChain, segment: Segment): void {
     const flags = segment.slot?.flags ?? 0;
-    const { name, indexIntervalBytes: intervalBytes, batchBytesMax, onEvent } = this.#options;
+    const { name, indexIntervalBytes: intervalBytes, onEvent } = this.#options;
     if (this.#isClean && flags !== 0 && segment.size === segment.end) {
       chain.use(segment);
       return;
@@ -145,7 +145,7 @@ class Recovery {
         provenNextOffset,
         goesOn: true,
         intervalBytes,
-        batchBytesMax,
+        batchBytesMax: storedBatchBytesMax,
         epochOf: (offset) => chain.epochs.epochOf(offset),
       });
     const found = scan(segment.durableEnd, segment.durableNextOffset);

@@ -78,7 +78,7 @@ export function deleteBefore(state: PartitionState, offset: number): void {
 export function retain(state: PartitionState, writer: PartitionWriter, nowMs: number): void {
   const { retentionBytes, retentionMs, producerExpiryMs, segmentMs } = state.options;
   const { chain } = state;
-  state.producers.expire(nowMs - producerExpiryMs);
+  state.producers.expire(nowMs, producerExpiryMs);
   const { active } = chain;
   const isExpired = (segment: Segment): boolean =>
     retentionMs !== null && segment.nextOffset <= state.highWatermark && segment.maxTimestamp < nowMs - retentionMs;

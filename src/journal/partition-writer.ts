@@ -62,7 +62,8 @@ export class PartitionWriter {
     assert(active.durableEnd === active.end, 'a segment is sealed when all of it is durable');
     active.seal();
     chain.writeIndex(active);
-    writeProducerSnapshot(chain.fileSystem, producers.snapshot(active.nextOffset));
+    // Its name is durable with that of the new segment.
+    writeProducerSnapshot(chain.fileSystem, producers.snapshot(active.nextOffset), 'content');
     chain.addSegment(nowMs);
   }
 
@@ -218,11 +219,13 @@ class Round {
     }
     const baseOffset = this.nextOffset;
     const lastOffset = baseOffset + (header.lastOffset - header.baseOffset);
+    this.nextOffset = lastOffset + 1;
+    // Without a producer there is nothing to remember.
+    if (header.producerId < 0) return;
     const marker = isControl(header.attributes) ? readControlType(append.bytes, at) : null;
     const placed = { ...header, baseOffset, lastOffset };
     this.#applied.push({ header: placed, marker });
     this.#undo.push(this.#state.producers.apply(placed, marker));
-    this.nextOffset = lastOffset + 1;
   }
 
   #undoTo(length: number): void {

@@ -20,7 +20,7 @@ import type {
   ProducerSnapshot,
   RememberedBatch,
 } from '../core/streams/producer-state.ts';
-import { readWholeFile, replaceFile } from './atomic-file.ts';
+import { type Durability, readWholeFile, replaceFile } from './atomic-file.ts';
 import { readTimestamp, readUint64, writeTimestamp, writeUint64 } from './segment/segment-format.ts';
 
 const magic = 'RINGPROD';
@@ -40,9 +40,13 @@ export function snapshotOffsetOf(name: string): number {
   return /^\d{20}\.producers$/.test(name) ? Number(name.slice(0, 20)) : -1;
 }
 
-/** Durable when it returns. */
-export function writeProducerSnapshot(fileSystem: FileSystem, snapshot: ProducerSnapshot): void {
-  replaceFile(fileSystem, snapshotName(snapshot.offset), encodeSnapshot(snapshot));
+/** Durable when it returns, unless `durability` says otherwise. */
+export function writeProducerSnapshot(
+  fileSystem: FileSystem,
+  snapshot: ProducerSnapshot,
+  durability: Durability = 'full',
+): void {
+  replaceFile(fileSystem, snapshotName(snapshot.offset), encodeSnapshot(snapshot), durability);
 }
 
 /** The newest sound snapshot at or below `offset`; null when there is none. */

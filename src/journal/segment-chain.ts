@@ -7,7 +7,7 @@ import type { FileSystem } from '../core/ports/file-system.ts';
 import { StorageError } from '../core/streams/storage-error.ts';
 import { readWholeFile, replaceFile } from './atomic-file.ts';
 import type { EpochTable } from './checkpoint.ts';
-import type { PartitionOptions } from './partition-options.ts';
+import { type PartitionOptions, storedBatchBytesMax } from './partition-options.ts';
 import { Segment } from './segment/segment.ts';
 import { scanSegment } from './segment/segment-scan.ts';
 import { indexName, SparseIndex } from './segment/sparse-index.ts';
@@ -49,21 +49,30 @@ export class SegmentChain {
 
   /** The index of a segment, with the file open. It is read, or made again from the data. Throws the disk's errors. */
   use(segment: Segment): SparseIndex {
+    const index = this.peek(segment);
+    if (index !== null) return index;
+    const made = this.rescan(segment);
+    if (segment.isSealed) this.#tryWriteIndex(segment);
+    return made;
+  }
+
+  /** The index when it is in memory or in its file; null when all of the segment would have to be read for it. */
+  peek(segment: Segment): SparseIndex | null {
     this.touch(segment);
     segment.index ??= this.#readIndex(segment);
-    return segment.index ?? this.rescan(segment);
+    return segment.index;
   }
 
   /** Reads all of a segment again, notes what is damaged in it, and makes its index anew. */
   rescan(segment: Segment): SparseIndex {
-    const { indexIntervalBytes: intervalBytes, batchBytesMax } = this.options;
+    const { indexIntervalBytes: intervalBytes } = this.options;
     const found = scanSegment(segment.file(), segment.durableEnd, {
       baseOffset: segment.baseOffset,
       provenEnd: segment.durableEnd,
       provenNextOffset: segment.durableNextOffset,
       goesOn: false,
       intervalBytes,
-      batchBytesMax,
+      batchBytesMax: storedBatchBytesMax,
       epochOf: (offset) => this.epochs.epochOf(offset),
     });
     if (segment.index !== null) found.index.appendFrom(segment.index, segment.durableEnd);
@@ -95,7 +104,7 @@ export class SegmentChain {
     const { index, baseOffset, generation, end, damages } = segment;
     // The places of damage are not in the file: without it they are found again.
     if (index === null || damages.length > 0) return;
-    replaceFile(this.fileSystem, indexName(baseOffset), index.encode({ baseOffset, generation, end }), false);
+    replaceFile(this.fileSystem, indexName(baseOffset), index.encode({ baseOffset, generation, end }), 'none');
   }
 
   /** Begins the next segment. All that was written is durable; so is the new file when it returns. */
@@ -117,6 +126,15 @@ export class SegmentChain {
   close(): void {
     for (const segment of this.segments) segment.putAway();
     this.#opened = [];
+  }
+
+  /** So that it need not be made again when it has left the memory. */
+  #tryWriteIndex(segment: Segment): void {
+    try {
+      this.writeIndex(segment);
+    } catch {
+      // Only a help: a full or failing disk must not keep anybody from reading what can be read.
+    }
   }
 
   #readIndex(segment: Segment): SparseIndex | null {

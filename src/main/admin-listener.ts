@@ -4,9 +4,12 @@
  * Imported lazily by the broker, so that its modules load while the workers start.
  */
 
+import { BlockList, isIP } from 'node:net';
 import type { MembersSource } from '../admin/api/cluster-members.ts';
 import type { Health } from '../admin/api/health.ts';
+import { guardHost } from '../admin/api/host-guard.ts';
 import { adminRoutes } from '../admin/api/routes.ts';
+import type { StreamStore } from '../core/ports/stream-store.ts';
 import { chooseHttpAdapter } from '../net/http/choose.ts';
 import type { HttpListener, HttpRequest, HttpResponse, HttpRoute } from '../net/http/port.ts';
 import { type MetricFamily, type MetricsSource, renderExposition } from '../observability/exposition.ts';
@@ -22,12 +25,14 @@ export interface AdminListenerOptions {
   readonly health: Health;
   readonly counters: readonly MetricsSource[];
   readonly placement: MembersSource;
+  readonly storage: StreamStore;
   readonly tasks: TaskPool;
   readonly log: Logger;
 }
 
 const LIMITS = {
-  bodyBytesMax: 65_536,
+  /** Records come as JSON, and those that are no text as base64. */
+  bodyBytesMax: 4 * 1024 * 1024,
   connectionsMax: 1_000,
   requestTimeoutMs: 10_000,
   keepAliveTimeoutMs: 60_000,
@@ -43,7 +48,7 @@ export async function startAdminListener(options: AdminListenerOptions): Promise
   return adapter.listen({
     host,
     port,
-    routes: routesOf(options),
+    routes: isLoopback(host) ? guardHost(routesOf(options)) : routesOf(options),
     limits: LIMITS,
     onHandlerError: (error: unknown, request: HttpRequest) => {
       log.error('HTTP handler failed', { path: request.path, error });
@@ -51,10 +56,11 @@ export async function startAdminListener(options: AdminListenerOptions): Promise
   });
 }
 
-function routesOf({ version, health, counters, placement, tasks }: AdminListenerOptions): readonly HttpRoute[] {
+function routesOf(options: AdminListenerOptions): readonly HttpRoute[] {
+  const { version, health, counters, placement, storage, tasks } = options;
   let processFamilies: readonly MetricFamily[] = [];
   const metrics = { exposition: () => renderExposition(counters, processFamilies) };
-  const routes = adminRoutes({ identity: { name: 'ringmq', version }, health, metrics, placement });
+  const routes = adminRoutes({ identity: { name: 'ringmq', version }, health, metrics, placement, storage });
   return routes.map((route) => {
     if (route.path !== '/metrics') return route;
     const handler = async (request: HttpRequest): Promise<HttpResponse> => {
@@ -77,4 +83,13 @@ async function compress(request: HttpRequest, response: HttpResponse, tasks: Tas
     headers: { ...headers, 'content-encoding': 'gzip', vary: 'accept-encoding' },
     body: compressed,
   };
+}
+
+const loopback = new BlockList();
+loopback.addSubnet('127.0.0.0', 8, 'ipv4');
+loopback.addAddress('::1', 'ipv6');
+
+function isLoopback(host: string): boolean {
+  const version = isIP(host);
+  return host === 'localhost' || (version !== 0 && loopback.check(host, version === 4 ? 'ipv4' : 'ipv6'));
 }

@@ -26,12 +26,19 @@ export interface BrokerSettings {
   /** null: no HTTP port. */
   readonly http: { readonly host: string; readonly port: number; readonly adapter: 'auto' | 'uws' | 'node' } | null;
   readonly cluster: ClusterSettings;
+  readonly storage: StorageSettings;
   readonly sharding: NodeSettings['sharding'];
   readonly limits: NodeSettings['limits'];
   readonly supervision: NodeSettings['supervision'];
   readonly log: NodeSettings['log'];
   /** Validated sections by protocol name. */
   readonly protocolSettings: ReadonlyMap<string, unknown>;
+}
+
+export interface StorageSettings extends Omit<NodeSettings['storage'], 'adapter'> {
+  readonly adapter: string;
+  /** The adapter's own section, validated. */
+  readonly settings: unknown;
 }
 
 /** `withHttp` false leaves the HTTP port away, whatever the configuration says of it. */
@@ -41,12 +48,19 @@ export function toBrokerSettings({ node, protocols }: EffectiveConfiguration, wi
     listeners: node.listeners.map(({ address, ...listener }) => ({ ...listener, ...endpointOf(address) })),
     http: withHttp ? { ...endpointOf(node.http.address), adapter: node.http.adapter } : null,
     cluster: clusterOf(node.cluster),
+    storage: storageOf(node.storage),
     sharding: node.sharding,
     limits: node.limits,
     supervision: node.supervision,
     log: node.log,
     protocolSettings: protocols,
   };
+}
+
+function storageOf(settings: NodeSettings['storage']): StorageSettings {
+  const { adapter, requestRingBytes, unansweredBytesMax, waitMsMax } = settings;
+  const section = new Map<string, unknown>(Object.entries(settings)).get(adapter);
+  return { adapter, settings: section, requestRingBytes, unansweredBytesMax, waitMsMax };
 }
 
 function clusterOf(settings: NodeSettings['cluster']): ClusterSettings {

@@ -3,12 +3,14 @@
  * (`main.ts`) and the library (`index.ts`) both start it; neither signals nor `process.exit` are its business.
  */
 
+import { join } from 'node:path';
 import type { Health } from '../admin/api/health.ts';
 import { formatAddress } from '../config/address.ts';
 import { createRouterShared, type RouterShared, removeWorker } from '../core/broker/router-shared.ts';
 import type { ListenerInfo } from '../core/ports/connection.ts';
 import type { PlacementNode } from '../core/ports/placement.ts';
 import type { Protocol } from '../core/ports/protocol.ts';
+import type { StreamStore } from '../core/ports/stream-store.ts';
 import type { HttpListener } from '../net/http/port.ts';
 import { startEventLoopMetrics } from '../observability/event-loop-metrics.ts';
 import type { MetricsSource } from '../observability/exposition.ts';
@@ -31,6 +33,8 @@ import { NodeRegistration } from './placement/node-registration.ts';
 import { PlacementHost } from './placement/placement-host.ts';
 import type { RaftThread } from './placement/raft-thread.ts';
 import { createStrategy } from './sharding/strategies.ts';
+import type { JournalThread } from './storage/journal-thread.ts';
+import { StorageSupervisor } from './storage/storage-supervisor.ts';
 import { Supervisor } from './supervision/supervisor.ts';
 import type { WorkerThread } from './supervision/worker-thread.ts';
 
@@ -40,12 +44,14 @@ export interface BrokerNodeOptions {
   readonly protocols: readonly Protocol[];
   readonly version: string;
   readonly log: RootLogger;
-  /** Folder of the placement centre; made when missing, and in use by nobody else. */
-  readonly placementFolder: string;
+  /** Data folder; what is kept in it is made when missing, and in use by nobody else. */
+  readonly folder: string;
   /** Workers that were started ahead and were told nothing yet; they are taken over. */
   readonly warmWorkers?: readonly WorkerThread[];
   /** The same of the Raft worker. */
   readonly warmRaft?: RaftThread;
+  /** The same of the journal worker. */
+  readonly warmJournal?: JournalThread;
   /** The node can hold no metadata any more and has left service. Called at most once, while it serves. */
   failed?(reason: string): void;
 }
@@ -54,6 +60,9 @@ export interface BrokerNodeOptions {
 const HTTP_GRACE_MS = 200;
 /** The placement centre always has this long to hand over and to close its files. */
 const PLACEMENT_STOP_MS_MIN = 1_000;
+
+/** The storage always has this long to answer what is under way and to close in order. */
+const STORAGE_STOP_MS_MIN = 10_000;
 
 type State = 'starting' | 'serving' | 'draining' | 'stopped';
 
@@ -78,6 +87,7 @@ export class BrokerNode {
   private readonly counters: MainCounters;
   private readonly metricsSources: readonly MetricsSource[];
   private readonly placement: PlacementHost;
+  private readonly storageSupervisor: StorageSupervisor;
   private registration: NodeRegistration | null = null;
   private readonly tasks = new TaskPool();
   private readonly stopEventLoopMetrics: () => void;
@@ -107,7 +117,7 @@ export class BrokerNode {
     this.stopEventLoopMetrics = startEventLoopMetrics(mainMetrics);
     this.placement = new PlacementHost({
       start: {
-        folder: options.placementFolder,
+        folder: join(options.folder, 'placement'),
         cluster: settings.cluster,
         log: settings.log,
         version: options.version,
@@ -116,9 +126,25 @@ export class BrokerNode {
       log,
       failed: (reason) => options.failed?.(reason),
     });
+    this.storageSupervisor = new StorageSupervisor({
+      ...settings.storage,
+      ...settings.supervision,
+      start: {
+        adapter: settings.storage.adapter,
+        settings: settings.storage.settings,
+        folder: options.folder,
+        log: settings.log,
+      },
+      workerCount,
+      log,
+      liveWorkers: () => this.supervisor.liveWorkers(),
+      handLink: (worker, link) =>
+        this.supervisor.post(worker, { type: 'storage-link', link }, [link.port, link.payloads]),
+    });
     this.metricsSources = [
       { worker: 'main', layout: mainLayout, counters: mainBlock },
       this.placement.metrics,
+      this.storageSupervisor.metrics,
       ...workerCounters.map((buffer, index) => ({
         worker: String(index),
         layout: workerLayout,
@@ -144,9 +170,13 @@ export class BrokerNode {
         },
         log: settings.log,
         shared: { router: this.memory, heartbeats, counters: workerCounters[workerIndex], ledger: ledgerBuffer },
+        storage: this.storageSupervisor.clientOptionsOf(workerIndex),
       }),
       message: (worker, message) => this.receive(worker, message),
-      ready: () => this.counters.serving(this.supervisor.liveWorkers().length),
+      ready: (worker) => {
+        this.counters.serving(this.supervisor.liveWorkers().length);
+        this.storageSupervisor.workerReady(worker);
+      },
       gone: (worker, cause) => {
         this.counters.replaced(cause);
         this.cleanUpBehind(worker);
@@ -171,8 +201,13 @@ export class BrokerNode {
 
   /** Resolves when the node serves on all its ports. When it rejects, everything that was started has ended again. */
   async start(): Promise<void> {
-    const { warmWorkers, warmRaft } = this.options;
-    const steps = [this.supervisor.start(warmWorkers), this.placement.start(warmRaft), this.startHttp()];
+    const { warmWorkers, warmRaft, warmJournal } = this.options;
+    const steps = [
+      this.supervisor.start(warmWorkers),
+      this.placement.start(warmRaft),
+      this.startHttp(),
+      this.storageSupervisor.start(warmJournal),
+    ];
     try {
       await Promise.all(steps);
       // Last, so that no client comes before there is a worker for it.
@@ -204,6 +239,7 @@ export class BrokerNode {
     await this.registration?.stop();
     const cutConnections = await this.supervisor.drain(drainLimitMs);
     await this.supervisor.stop(limitMs - performance.now());
+    await this.storageSupervisor.stop(Math.max(STORAGE_STOP_MS_MIN, limitMs - performance.now()));
     await this.placement.stop(Math.max(PLACEMENT_STOP_MS_MIN, limitMs - performance.now()));
     await this.http?.stop(HTTP_GRACE_MS);
     await this.tasks.close();
@@ -216,6 +252,11 @@ export class BrokerNode {
   /** For the program around the broker. */
   get placementClient(): PlacementNode {
     return this.placement.client;
+  }
+
+  /** For the program around the broker. */
+  get storage(): StreamStore {
+    return this.storageSupervisor.client;
   }
 
   private register(): NodeRegistration {
@@ -234,6 +275,7 @@ export class BrokerNode {
       health: this.health(),
       counters: this.metricsSources,
       placement: this.placement.client,
+      storage: this.storageSupervisor.client,
       tasks: this.tasks,
       log: this.log,
     });
@@ -246,7 +288,8 @@ export class BrokerNode {
       ready: () => {
         if (this.state !== 'serving') return { ready: false, reason: this.state };
         if (this.supervisor.liveWorkers().length === 0) return { ready: false, reason: 'no worker serves' };
-        const problem = this.placement.problem() ?? this.registration?.problem() ?? null;
+        const problem =
+          this.placement.problem() ?? this.registration?.problem() ?? this.storageSupervisor.problem() ?? null;
         return problem === null ? { ready: true } : { ready: false, reason: problem };
       },
     };

@@ -48,6 +48,13 @@ export function openDataFolder(path: string): DataFolder {
   };
 }
 
+/** Process id of the broker that has the folder now; null when none has. Takes nothing and makes nothing. */
+export function findDataFolderOwner(path: string): number | null {
+  const lock = join(resolve(path), LOCK_NAME);
+  const owner = ownerOf(lock);
+  return owner !== null && isOwned(lock, owner) ? owner : null;
+}
+
 /** Creates the lock with its content in one step; false when it exists. */
 function takeLock(lock: string): boolean {
   const draft = `${lock}.${process.pid}`;

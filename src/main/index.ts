@@ -11,9 +11,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type EffectiveConfiguration, loadConfiguration } from '../config/load.ts';
 import type { PlacementNode } from '../core/ports/placement.ts';
+import type { StreamStore } from '../core/ports/stream-store.ts';
 import { createLogger, type LogLevel } from '../observability/log.ts';
 import { protocols } from '../protocols/registry.ts';
 import { BrokerError } from '../std/errors.ts';
+import { storageParts } from '../workers/storage/adapters.ts';
 import type { ListenerAddress } from './acceptor/acceptor.ts';
 import { BrokerNode } from './broker.ts';
 import { toBrokerSettings } from './broker-settings.ts';
@@ -22,6 +24,17 @@ import { readVersion } from './version.ts';
 
 export type { Command, CommandResult, Query, QueryResult, WatchBatch, Watcher } from '../core/ports/placement.ts';
 export { PlacementError } from '../core/ports/placement.ts';
+export type {
+  AppendAnswer,
+  PartitionPlaces,
+  ReadAnswer,
+  ReadRequest,
+  StoreHealth,
+  StreamPartition,
+  StreamSettings,
+  StreamStore,
+} from '../core/ports/stream-store.ts';
+export { StorageError } from '../core/streams/storage-error.ts';
 export { BrokerError } from '../std/errors.ts';
 
 /** The cluster's ordered key-value store with revisions, leases and watches; see `Command` and `Query`. */
@@ -51,6 +64,11 @@ export interface Broker {
    * `PlacementError`, and with a `TypeError` for what is no call; nothing is tried again, `execute` with a request id may be.
    */
   readonly placement: Placement;
+  /**
+   * Streams that are kept. Calls cross one thread; what is under way when the broker stops is answered. Its `close` ends the use of
+   * it by this object, not the storage.
+   */
+  readonly storage: StreamStore;
   /** Port of a listener; of the first one without a name. 'http' is the HTTP port, 'cluster' that of the cluster. */
   port(name?: string): number;
   /** `protocol://host:port` of a listener; of the first one without a name. */
@@ -75,6 +93,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
     flags: [],
     settings: settingsOf(options),
     parts: protocols,
+    adapters: storageParts,
   });
   const settings = toBrokerSettings(configuration, options.http ?? true);
   const folder = openFolder(configuration);
@@ -83,7 +102,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
     protocols,
     version: readVersion(),
     log: createLogger(settings.log),
-    placementFolder: join(folder.path, 'placement'),
+    folder: folder.path,
     failed: (reason) => {
       const message = `Cannot go on with the placement centre: ${reason}`;
       options.onFailure?.(new BrokerError('PLACEMENT_FAILED', message));
@@ -122,6 +141,7 @@ function asRecord(section: unknown): Record<string, unknown> {
 class RunningBroker implements Broker {
   readonly addresses: ReadonlyMap<string, ListenerAddress>;
   readonly placement: Placement;
+  readonly storage: StreamStore;
   private readonly node: BrokerNode;
   private readonly folder: DataFolder;
   private readonly drainLimitMs: number;
@@ -131,6 +151,7 @@ class RunningBroker implements Broker {
     this.folder = folder;
     this.drainLimitMs = drainLimitMs;
     this.placement = node.placementClient;
+    this.storage = node.storage;
     const addresses = new Map(node.addresses.map((address) => [address.name, address]));
     const { httpAddress, clusterAddress } = node;
     if (clusterAddress !== null) addresses.set('cluster', { ...clusterAddress, name: 'cluster', protocol: 'http' });

@@ -7,12 +7,14 @@
  */
 import process from 'node:process';
 import { RaftThread } from './placement/raft-thread.ts';
+import { JournalThread } from './storage/journal-thread.ts';
 import { WorkerThread } from './supervision/worker-thread.ts';
 
 /** Runs `argv`, the command line from the verb on. Sets the exit status. */
 export async function main(argv: readonly string[]): Promise<void> {
   const [verb, ...rest] = argv;
   if (verb === 'config') await config(rest);
+  else if (rest[0] === 'journal') await journal(verb, rest.slice(1));
   else if (verb !== 'start') await offline(argv);
   else if (rest.includes('--help') || rest.includes('-h')) await printHelp();
   else await start(rest);
@@ -21,7 +23,8 @@ export async function main(argv: readonly string[]): Promise<void> {
 async function config(argv: readonly string[]): Promise<void> {
   const { runConfigCommand } = await import('../config/config-command.ts');
   const { protocols } = await import('../protocols/registry.ts');
-  const { exitCode, stdout, stderr } = await runConfigCommand(argv, protocols, process.env);
+  const { storageParts } = await import('../workers/storage/adapters.ts');
+  const { exitCode, stdout, stderr } = await runConfigCommand(argv, protocols, process.env, storageParts);
   process.stdout.write(stdout);
   process.stderr.write(stderr);
   process.exitCode = exitCode;
@@ -30,6 +33,17 @@ async function config(argv: readonly string[]): Promise<void> {
 async function offline(argv: readonly string[]): Promise<void> {
   const { runOffline } = await import('./offline.ts');
   await runOffline(argv);
+}
+
+/** `bench journal` and `ctl journal`. */
+async function journal(verb: string | undefined, argv: readonly string[]): Promise<void> {
+  if (verb === 'bench') {
+    const { runJournalBenchCommand } = await import('./journal/bench-command.ts');
+    await runJournalBenchCommand(argv);
+    return;
+  }
+  const { runJournalToolCommand } = await import('./journal/tool-command.ts');
+  await runJournalToolCommand(argv);
 }
 
 async function printHelp(): Promise<void> {
@@ -42,11 +56,12 @@ async function start(flags: readonly string[]): Promise<void> {
   // There is at least one connection worker, whatever the configuration says.
   const warmWorkers = [new WorkerThread()];
   const warmRaft = new RaftThread();
+  const warmJournal = new JournalThread();
   try {
     const { runProgram } = await import('./program.ts');
-    await runProgram(flags, warmWorkers, warmRaft);
+    await runProgram(flags, { warmWorkers, warmRaft, warmJournal });
   } catch (error) {
-    await Promise.all([...warmWorkers, warmRaft].map((worker) => worker.terminate()));
+    await Promise.all([...warmWorkers, warmRaft, warmJournal].map((worker) => worker.terminate()));
     const { BrokerError } = await import('../std/errors.ts');
     if (!(error instanceof BrokerError)) throw error;
     process.stderr.write(`ringmq: ${error.message}\n`);

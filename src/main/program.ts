@@ -2,43 +2,52 @@
  * The life of a broker that is a program of its own: configuration, data folder, ready line, signals, exit status. Main
  * thread, called by `main.ts` alone; the library does without all of it.
  */
-import { join } from 'node:path';
 import process from 'node:process';
 import { formatAddress } from '../config/address.ts';
 import { loadConfiguration } from '../config/load.ts';
 import { createLogger, type Logger } from '../observability/log.ts';
 import { protocols } from '../protocols/registry.ts';
-import { BrokerNode } from './broker.ts';
+import { storageParts } from '../workers/storage/adapters.ts';
+import { BrokerNode, type BrokerNodeOptions } from './broker.ts';
 import { toBrokerSettings } from './broker-settings.ts';
 import { type DataFolder, openDataFolder } from './data-folder.ts';
-import type { RaftThread } from './placement/raft-thread.ts';
 import { exitCodeOf, onStopSignals } from './supervision/signals.ts';
-import type { WorkerThread } from './supervision/worker-thread.ts';
 import { readVersion } from './version.ts';
 
 /**
  * Resolves when the broker serves; the process then lives until a signal ends it. Rejects with a `BrokerError` when it
- * cannot start; nothing but the `warmWorkers` may be left running then.
+ * cannot start; nothing but the warm threads may be left running then.
  */
 export async function runProgram(
   flags: readonly string[],
-  warmWorkers: readonly WorkerThread[],
-  warmRaft: RaftThread,
+  warm: Required<Pick<BrokerNodeOptions, 'warmWorkers' | 'warmRaft' | 'warmJournal'>>,
 ): Promise<void> {
   const modulesMs = performance.now();
-  const configuration = await loadConfiguration({ environment: process.env, flags, parts: protocols });
+  const configuration = await loadConfiguration({
+    environment: process.env,
+    flags,
+    parts: protocols,
+    adapters: storageParts,
+  });
   const settings = toBrokerSettings(configuration);
   const log = createLogger(settings.log);
   const configurationMs = performance.now();
   const folder = openDataFolder(configuration.node.data);
   const version = readVersion();
-  const placementFolder = join(folder.path, 'placement');
   const failed = (): void => {
     folder.release();
     log.flush();
     process.exit(1); // A node that cannot hold metadata must not look as if it could.
   };
-  const node = new BrokerNode({ settings, protocols, version, log, placementFolder, warmWorkers, warmRaft, failed });
+  const node = new BrokerNode({
+    settings,
+    protocols,
+    version,
+    log,
+    folder: folder.path,
+    ...warm,
+    failed,
+  });
   const removeHandlers = stopOnSignals(node, folder, log, configuration.node.shutdown.drainLimitMs);
   try {
     await node.start();

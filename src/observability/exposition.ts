@@ -39,9 +39,20 @@ interface RenderedFamily {
 export function renderExposition(sources: readonly MetricsSource[], families: readonly MetricFamily[] = []): string {
   const rendered = new Map<string, RenderedFamily>();
   for (const { worker, layout, counters } of sources) {
-    for (const [slot, { name, help, kind, labels }] of layout.definitions.entries()) {
+    let countBelow = 0;
+    for (const [slot, { name, help, kind, labels, part }] of layout.definitions.entries()) {
       const lines = linesOf(rendered, name, kind, help);
-      lines.push(sampleLine(name, { worker, ...labels }, counters.get(slot)));
+      const value = counters.get(slot);
+      if (part === undefined) lines.push(sampleLine(name, { worker, ...labels }, value));
+      else if (part === 'sum') {
+        lines.push(sampleLine(`${name}_sum`, { worker, ...labels }, value));
+        lines.push(sampleLine(`${name}_count`, { worker, ...labels }, countBelow));
+        countBelow = 0;
+      } else {
+        // A slot counts what fell into its bucket alone; the format wants all that is below the bound.
+        countBelow += value;
+        lines.push(sampleLine(`${name}_bucket`, { worker, ...labels, le: part }, countBelow));
+      }
     }
   }
   for (const { name, help, kind, samples } of families) {

@@ -15,7 +15,9 @@ export interface MetricDefinition {
   readonly name: string;
   /** One sentence for the operator. */
   readonly help: string;
-  readonly kind: 'counter' | 'gauge';
+  readonly kind: 'counter' | 'gauge' | 'histogram';
+  /** Of a histogram: upper bound of a bucket, or `sum`; see `histogram.ts`. */
+  readonly part?: string;
   /** Fixed label values from a bounded set, never from a client. `worker` is added by the exposition. */
   readonly labels?: Readonly<Record<string, string>>;
 }
@@ -41,7 +43,7 @@ export class MetricsLayout {
       families.set(definition.name, family);
       const agrees = family.kind === definition.kind && family.help === definition.help;
       assert(agrees, `all series of ${definition.name} have one kind and one help text`);
-      const key = seriesKey(definition.name, definition.labels);
+      const key = seriesKey(definition.name, definition.labels, definition.part);
       assert(!this.slots.has(key), `the metric ${key} is defined once`);
       this.slots.set(key, slot);
     }
@@ -52,8 +54,8 @@ export class MetricsLayout {
   }
 
   /** Slot of a series. Look it up once, outside the hot path. @throws AssertionError when it is not defined. */
-  slot(name: string, labels?: MetricLabels): number {
-    const key = seriesKey(name, labels);
+  slot(name: string, labels?: MetricLabels, part?: string): number {
+    const key = seriesKey(name, labels, part);
     const slot = this.slots.get(key);
     assert(slot !== undefined, `the metric ${key} is defined`);
     return slot;
@@ -73,8 +75,8 @@ export class ThreadMetrics {
     this.block = block;
   }
 
-  slot(name: string, labels?: MetricLabels): number {
-    return this.layout.slot(name, labels);
+  slot(name: string, labels?: MetricLabels, part?: string): number {
+    return this.layout.slot(name, labels, part);
   }
 
   increment(slot: number): void {
@@ -105,19 +107,20 @@ export class ThreadMetrics {
 }
 
 function checkDefinition(definition: MetricDefinition): void {
-  const { name, help, kind, labels } = definition;
+  const { name, help, kind, labels, part } = definition;
   assert(namePattern.test(name), `the metric name "${name}" is snake case`);
   assert(
     name.endsWith('_total') === (kind === 'counter'),
     `the metric ${name} ends in _total when it is a counter, and only then`,
   );
+  assert((part !== undefined) === (kind === 'histogram'), `the metric ${name} has parts when it is a histogram`);
   assert(help !== '', `the metric ${name} has a help text`);
   for (const label of Object.keys(labels ?? {})) {
     assert(namePattern.test(label) && !reservedLabels.has(label), `the label "${label}" of ${name} is allowed`);
   }
 }
 
-function seriesKey(name: string, labels: MetricLabels = {}): string {
+function seriesKey(name: string, labels: MetricLabels = {}, part = ''): string {
   const names = Object.keys(labels).sort();
-  return `${name}{${names.map((label) => `${label}=${JSON.stringify(labels[label])}`).join(',')}}`;
+  return `${name}{${names.map((label) => `${label}=${JSON.stringify(labels[label])}`).join(',')}}${part}`;
 }

@@ -2,11 +2,12 @@
  * Every message between the main thread and a connection worker, in one place.
  *
  * All of them are plain data: structured clone drops classes, so an error travels as code and message. The one object
- * that is not plain is the accepted socket, which is moved in the transfer list. Ports deliver in order, and the
+ * that is not plain is the accepted socket, which is moved in the transfer list, as the ports of a storage link are. Ports deliver in order, and the
  * directory and the control plane rely on it.
  */
 import type { Socket } from 'node:net';
 import type { WorkerStart } from './runtime/worker-start.ts';
+import type { StorageLink } from './storage/link.ts';
 
 /** Main thread to connection worker. */
 export type MainToWorker =
@@ -15,6 +16,7 @@ export type MainToWorker =
   | DrainMessage
   | StopMessage
   | PeerMessage
+  | StorageLinkMessage
   | BroadcastDelivery
   | BroadcastDone
   | DirectoryToWorker;
@@ -63,6 +65,12 @@ export interface DrainedMessage {
 export interface PeerMessage {
   readonly type: 'worker-gone' | 'worker-ready';
   readonly worker: number;
+}
+
+/** The way to the journal worker; another one after that was replaced. */
+export interface StorageLinkMessage {
+  readonly type: 'storage-link';
+  readonly link: StorageLink;
 }
 
 // --- control plane ---

@@ -9,5 +9,8 @@ const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
 /** Entry of a connection worker. */
 export const connectionWorkerUrl = new URL(`./connection.worker${extension}`, import.meta.url);
 
+/** Entry of the journal worker. */
+export const journalWorkerUrl = new URL(`./journal.worker${extension}`, import.meta.url);
+
 /** Entry of the threads of the task pool. */
 export const tasksWorkerUrl = new URL(`./tasks.worker${extension}`, import.meta.url);

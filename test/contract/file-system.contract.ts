@@ -92,6 +92,19 @@ export function fileSystemContract(open: () => FileSystem): void {
     expect(answers).toBe(1);
   });
 
+  it('syncQuickly() is not done while another sync is under way, nor on a disk of unknown speed', async () => {
+    const file = open().open('a', { create: true });
+    if (file.syncQuickly === undefined) return;
+    file.write(Buffer.from('12345'), 0);
+    expect(file.syncQuickly()).toBe(false);
+    const answered = new Promise<Error | null>((resolve) => {
+      file.sync(resolve);
+    });
+    expect(file.syncQuickly()).toBe(false);
+    expect(await answered).toBeNull();
+    file.close();
+  });
+
   it('syncNow() returns when it is done, also while another sync is under way', async () => {
     const file = open().open('a', { create: true });
     file.write(Buffer.from('12345'), 0);

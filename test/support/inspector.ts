@@ -30,9 +30,10 @@ interface Answer {
 export class Inspector {
   private readonly socket: WebSocket;
   private readonly waiting = new Map<string, (answer: Answer) => void>();
-  /** Session ids of the worker threads but the Raft worker, in the order in which they were seen. */
+  /** Session ids of the worker threads but the Raft and the journal worker, in the order in which they were seen. */
   private readonly workerSessions = new Set<string>();
   private raftSession: ThreadId | null = null;
+  private journalSession: ThreadId | null = null;
   private nextId = 1;
 
   private constructor(socket: WebSocket) {
@@ -59,6 +60,12 @@ export class Inspector {
   get raftWorker(): ThreadId {
     if (this.raftSession === null) throw new Error('Cannot find the Raft worker: the inspector has not seen it');
     return this.raftSession;
+  }
+
+  /** The journal worker, the latest one. */
+  get journalWorker(): ThreadId {
+    if (this.journalSession === null) throw new Error('Cannot find the journal worker: the inspector has not seen it');
+    return this.journalSession;
   }
 
   /** The connection workers and task threads that run now. */
@@ -134,6 +141,7 @@ export class Inspector {
   private attached({ sessionId, workerInfo }: NonNullable<Answer['params']>): void {
     const { url } = workerInfo as { readonly url: string };
     if (url.includes('/raft.worker.')) this.raftSession = String(sessionId);
+    else if (url.includes('/journal.worker.')) this.journalSession = String(sessionId);
     else this.workerSessions.add(String(sessionId));
   }
 

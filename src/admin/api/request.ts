@@ -8,13 +8,18 @@ export class RequestInvalidError extends Error {
 }
 
 /**
- * The texts of a JSON object, exactly the fields that are asked for. Throws `RequestInvalidError`. Only with the media
- * type of JSON: a page of another site cannot send that without asking first.
+ * The fields of the JSON object that the body is. Throws `RequestInvalidError`. Only with the media type of JSON: a page of
+ * another site cannot send that without asking first.
  */
-export function readTexts<F extends string>(request: HttpRequest, fields: readonly F[]): Readonly<Record<F, string>> {
+export function readEntries(request: HttpRequest): ReadonlyMap<string, unknown> {
   const mediaType = (request.headers.get('content-type') ?? '').split(';')[0].trim().toLowerCase();
   if (mediaType !== 'application/json') throw new RequestInvalidError('the content type must be application/json');
-  const entries = new Map(Object.entries(parse(request.body.toString('utf8'))));
+  return new Map(Object.entries(parse(request.body.toString('utf8'))));
+}
+
+/** The texts of a JSON object, exactly the fields that are asked for. Throws `RequestInvalidError`. */
+export function readTexts<F extends string>(request: HttpRequest, fields: readonly F[]): Readonly<Record<F, string>> {
+  const entries = readEntries(request);
   for (const name of entries.keys()) {
     if (!fields.some((field) => field === name)) throw new RequestInvalidError(`unknown field ${JSON.stringify(name)}`);
   }

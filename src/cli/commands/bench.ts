@@ -16,6 +16,7 @@ function help(argv: readonly string[]): string {
   return [
     'Usage: ringmq bench [mqtt] [MODE] [OPTIONS]',
     '       ringmq bench kv [OPTIONS]    a key-value service; ringmq bench kv --help tells more',
+    '       ringmq bench journal [OPTIONS]    the journal on this disk; ringmq bench journal --help tells more',
     '',
     'Modes (1:1 when none is given):',
     ...modes,

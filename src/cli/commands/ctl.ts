@@ -1,18 +1,21 @@
 /**
- * `ringmq ctl`: administers a cluster over its gRPC API. Main thread of the command's process; called by `cli/main.ts`.
+ * `ringmq ctl`: administers a cluster over its gRPC API, and what a broker keeps over HTTP. Main thread of the command's process; called by `cli/main.ts`.
  * Groups and their verbs are in `src/cli/ctl`.
  */
 import { PlacementCallError } from '../../rpc/client/errors.ts';
 import { PlacementClient } from '../../rpc/client/placement-client.ts';
-import { describeOptions, nearestName, type ParsedArguments, parseArguments } from '../arguments.ts';
+import { describeOptions, nearestName, type OptionSpec, type ParsedArguments, parseArguments } from '../arguments.ts';
 import type { Command } from '../command.ts';
 import { cluster } from '../ctl/cluster.ts';
+import { journal } from '../ctl/journal.ts';
 import { kv } from '../ctl/kv.ts';
 import { lease } from '../ctl/lease.ts';
 import { member } from '../ctl/member.ts';
 import { Printer } from '../ctl/printer.ts';
+import { record } from '../ctl/record.ts';
 import { connectionOptions, readClientOptions } from '../ctl/settings.ts';
 import { snapshot } from '../ctl/snapshot.ts';
+import { stream } from '../ctl/stream.ts';
 import type { Group, Verb } from '../ctl/verb.ts';
 import { watch } from '../ctl/watch.ts';
 import { CliError, UsageError } from '../exit-codes.ts';
@@ -25,6 +28,9 @@ const groups = new Map<string, Group>([
   ['lease', lease],
   ['watch', watch],
   ['snapshot', snapshot],
+  ['stream', stream],
+  ['record', record],
+  ['journal', journal],
 ]);
 
 /** The flags may stand anywhere; this is what is known of the command line without them. */
@@ -40,22 +46,30 @@ export const ctl: Command = { summary: 'administer a cluster', help, run };
 
 function help(argv: readonly string[]): string {
   const { path, group, verb } = find(argv);
-  if (verb !== undefined) return verbHelp(path, verb);
-  if (group !== undefined) return listHelp(path, group.verbs);
-  return listHelp(path, groups);
+  if (verb !== undefined) return verbHelp(path, verb, connectionOf(group));
+  if (group !== undefined) return listHelp(path, group.verbs, connectionOf(group));
+  return listHelp(path, groups, connectionOptions);
 }
 
-function listHelp(path: readonly string[], entries: ReadonlyMap<string, { readonly summary: string }>): string {
+function connectionOf(group: Group | undefined): readonly OptionSpec[] {
+  return group?.connection ?? connectionOptions;
+}
+
+function listHelp(
+  path: readonly string[],
+  entries: ReadonlyMap<string, { readonly summary: string }>,
+  connection: readonly OptionSpec[],
+): string {
   const name = ['ringmq', 'ctl', ...path].join(' ');
   const lines = [...entries].map(([each, { summary }]) => `  ${each.padEnd(10)} ${summary}`);
   const what = path.length === 0 ? 'GROUP [VERB]' : 'VERB';
-  return `Usage: ${name} ${what} [OPTIONS]\n\n${lines.join('\n')}\n\n${name} ${what} --help tells more.\n\n${describeOptions(connectionOptions)}\n`;
+  return `Usage: ${name} ${what} [OPTIONS]\n\n${lines.join('\n')}\n\n${name} ${what} --help tells more.\n\n${describeOptions(connection)}\n`;
 }
 
-function verbHelp(path: readonly string[], verb: Verb): string {
+function verbHelp(path: readonly string[], verb: Verb, connection: readonly OptionSpec[]): string {
   const usage = ['Usage: ringmq ctl', ...path, ...verb.values, '[OPTIONS]'].join(' ');
   const notes = verb.notes === undefined ? '' : `\n${verb.notes}\n`;
-  return `${usage}\n\n${verb.summary}\n${notes}\n${describeOptions([...(verb.options ?? []), ...connectionOptions])}\n`;
+  return `${usage}\n\n${verb.summary}\n${notes}\n${describeOptions([...(verb.options ?? []), ...connection])}\n`;
 }
 
 /** Group and verb: the first words that are no flags, nor the values of the flags that are known everywhere. */
@@ -77,11 +91,12 @@ function find(argv: readonly string[]): Found {
 async function run(argv: readonly string[], io: CliIo): Promise<number> {
   const { words, path, group, verb } = find(argv);
   if (verb === undefined) throw unknown(words, path, group?.verbs ?? groups);
-  const options = parseArguments(argv, [...(verb.options ?? []), ...connectionOptions]);
+  const options = parseArguments(argv, [...(verb.options ?? []), ...connectionOf(group)]);
   const values = readValues(path, verb, options);
   const print = new Printer(io, options.has('json'));
   // Also without a server: its flags are checked, and nothing is connected before the first call.
-  const settings = verb.isOffline === true ? { servers: 'localhost:1' } : readClientOptions(options, process.env);
+  const usesClient = verb.isOffline !== true && group?.connection === undefined;
+  const settings = !usesClient ? { servers: 'localhost:1' } : readClientOptions(options, process.env);
   const client = await PlacementClient.create(settings);
   try {
     return await verb.run({ client, values, options, print, io });

@@ -28,6 +28,11 @@ export interface Verb {
 
 export interface Group {
   readonly summary: string;
+  /**
+   * Flags of its own for reaching a broker, for a group that is served over HTTP: `client` is not used. Default: those for the
+   * members of the cluster.
+   */
+  readonly connection?: readonly OptionSpec[];
   /** By name; the only one of a group without verbs is called ''. */
   readonly verbs: ReadonlyMap<string, Verb>;
 }

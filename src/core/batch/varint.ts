@@ -44,11 +44,19 @@ export class VarintReader {
   }
 
   next(): number {
-    if (this.at < this.end) {
-      const byte = this.bytes[this.at];
+    const { at, bytes } = this;
+    // One and two bytes are nearly all there are: lengths up to 8 KiB.
+    if (at + 1 < this.end) {
+      const byte = bytes[at];
       if (byte < 128) {
-        this.at += 1;
+        this.at = at + 1;
         return (byte >>> 1) ^ -(byte & 1);
+      }
+      const second = bytes[at + 1];
+      if (second < 128) {
+        this.at = at + 2;
+        const zigzag = (byte & 127) | (second << 7);
+        return (zigzag >>> 1) ^ -(zigzag & 1);
       }
     }
     return this.#nextLong();

@@ -16,13 +16,13 @@ import {
   readdirSync,
   readSync,
   renameSync,
-  rmSync,
   writeSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { assert } from '../../std/assert.ts';
 import type { Done, FileSystem, RandomAccessFile } from '../ports/file-system.ts';
 import { freeBytesOf } from './free-bytes.ts';
+import { closeBeside, removeFile } from './remove-file.ts';
 
 /** Makes the folder when it is missing. Throws Node's errors. */
 export function openNodeFileSystem(folder: string): FileSystem {
@@ -56,7 +56,7 @@ class NodeFileSystem implements FileSystem {
   }
 
   remove(name: string): void {
-    rmSync(this.#path(name));
+    removeFile(this.#path(name));
   }
 
   syncFolder(): void {
@@ -65,6 +65,10 @@ class NodeFileSystem implements FileSystem {
 
   freeBytes(): number {
     return freeBytesOf(this.#folder);
+  }
+
+  pathOf(name: string): string {
+    return this.#path(name);
   }
 
   #path(name: string): string {
@@ -138,15 +142,29 @@ class NodeFile implements RandomAccessFile {
   }
 
   #syncOnThread(descriptor: number, done: Done): void {
-    const start = performance.now();
     let failure: Error | null = null;
     try {
-      fdatasyncSync(descriptor);
+      this.#timedSync(descriptor);
     } catch (error) {
       failure = error as Error;
     }
-    this.#note(performance.now() - start);
     this.#finish(descriptor, failure, done);
+  }
+
+  syncQuickly(): boolean {
+    const descriptor = this.#open();
+    if (this.#syncs > 0 || this.#syncMs >= blockingSyncMsMax) return false;
+    this.#timedSync(descriptor);
+    return true;
+  }
+
+  #timedSync(descriptor: number): void {
+    const start = performance.now();
+    try {
+      fdatasyncSync(descriptor);
+    } finally {
+      this.#note(performance.now() - start);
+    }
   }
 
   /** Slow syncs count at once, quick ones by and by. */
@@ -156,7 +174,7 @@ class NodeFile implements RandomAccessFile {
 
   #finish(descriptor: number, error: Error | null, done: Done): void {
     this.#syncs -= 1;
-    if (this.#isClosed && this.#syncs === 0) closeSync(descriptor);
+    if (this.#isClosed && this.#syncs === 0) closeBeside(descriptor);
     done(error);
   }
 
@@ -168,7 +186,7 @@ class NodeFile implements RandomAccessFile {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    if (this.#syncs === 0) closeSync(this.#descriptor);
+    if (this.#syncs === 0) closeBeside(this.#descriptor);
   }
 
   #open(): number {

@@ -22,6 +22,8 @@ export interface FileSystem {
   syncFolder(): void;
   /** Bytes that can still be written. */
   freeBytes(): number;
+  /** Where a file is for other threads that open it by themselves; not there, or null, when it has no path on this machine. */
+  pathOf?(name: string): string | null;
 }
 
 export interface RandomAccessFile {
@@ -37,6 +39,11 @@ export interface RandomAccessFile {
    * another thread and back. `done` is never called inside of this call.
    */
   sync(done: Done, mayBlock?: boolean): void;
+  /**
+   * The same, blocking, when the disk answers in a fraction of a millisecond at present and nothing else is under way for the
+   * file; false when it was not done. Throws when the disk fails. Absent: never done.
+   */
+  syncQuickly?(): boolean;
   /** The same, blocking; for start-up and rare paths. */
   syncNow(): void;
   close(): void;

@@ -28,7 +28,10 @@ export interface AppendAnswer {
   readonly isDuplicate: boolean;
 }
 
-/** Called once, never inside of `append`; in the order of the appends to a partition. */
+/**
+ * Called once, never inside of `append`; in the order of the appends to a partition. Only what is refused without a look at the log
+ * (unsound, no room, closed) may be answered before what came earlier.
+ */
 export type AppendDone = (answer: AppendAnswer) => void;
 
 export interface ReadRequest {
@@ -102,10 +105,10 @@ export interface StreamPartition {
 }
 
 /**
- * `ready`: serves. `retrying`: the engine does not answer; appends wait, up to a bound, and are refused with STORAGE_UNAVAILABLE
+ * `ready`: serves. `degraded`: serves, but some partitions are out of service, or there is no room where they are. `retrying`: the engine does not answer; appends wait, up to a bound, and are refused with STORAGE_UNAVAILABLE
  * beyond it. `failed`: only a restart, or an operator, can help.
  */
-export type StoreState = 'ready' | 'retrying' | 'failed';
+export type StoreState = 'ready' | 'degraded' | 'retrying' | 'failed';
 
 export interface StoreHealth {
   readonly state: StoreState;
@@ -130,7 +133,7 @@ export interface StreamStore {
   remove(name: string): Promise<void>;
   /** Sorted. */
   names(): Promise<readonly string[]>;
-  /** Changes what `create` was given. */
+  /** Replaces those settings that are given; the others stay. */
   change(name: string, settings: StreamSettings): Promise<void>;
   settings(name: string): Promise<StreamSettings>;
   /** Refuses what is new, answers what is under way, and lets everything go. */

@@ -25,7 +25,7 @@ export interface RememberedBatch {
 
 export interface ProducerEntry {
   readonly epoch: number;
-  /** Of the newest batch or marker; entries that are older than the expiry are forgotten. */
+  /** Of the newest batch or marker, as the producer gave it. */
   readonly lastTimestamp: number;
   /** Oldest first, at most `rememberedBatches`. */
   readonly batches: readonly RememberedBatch[];
@@ -69,6 +69,8 @@ export class ProducerState {
   /** Ended, and the marker is not committed yet. */
   #ended: EndedTransaction[] = [];
   #aborted: AbortedTransaction[] = [];
+  /** When `expire` met an entry first; each batch makes a new entry. */
+  readonly #metMs = new WeakMap<ProducerEntry, number>();
 
   static from(snapshot: ProducerSnapshot): ProducerState {
     const state = new ProducerState();
@@ -188,11 +190,16 @@ export class ProducerState {
     this.#aborted = this.#aborted.filter(({ lastOffset }) => lastOffset >= logStartOffset);
   }
 
-  /** Forgets producers that were last heard of before `before` (milliseconds) and have no transaction; answers how many. */
-  expire(before: number): number {
+  /**
+   * Forgets producers that have sent nothing for `expiryMs` and have no transaction; answers how many. To be called again and again:
+   * an entry counts as new when it is met for the first time, whatever the timestamps of its records say, which are the producer's own.
+   */
+  expire(nowMs: number, expiryMs: number): number {
     const size = this.#producers.size;
     for (const [id, entry] of this.#producers) {
-      if (entry.lastTimestamp < before && !this.#ongoing.has(id)) this.#producers.delete(id);
+      const sinceMs = this.#metMs.get(entry);
+      if (sinceMs === undefined) this.#metMs.set(entry, nowMs);
+      else if (nowMs - sinceMs >= expiryMs && !this.#ongoing.has(id)) this.#producers.delete(id);
     }
     return size - this.#producers.size;
   }

@@ -15,6 +15,8 @@ import { batchesStart, encodeSegmentFront, slotFlags } from '../segment/segment-
 import { SparseIndex } from '../segment/sparse-index.ts';
 
 const chunkBytes = 256 * 1024;
+/** After so many bytes a sync begins beside the thread, so that little is left for the last one, which blocks it. */
+const syncBytes = 4 * 1024 * 1024;
 /** Offsets that one empty batch can stand for. */
 const rangeMax = 0x7fff_fff0;
 
@@ -28,6 +30,10 @@ export class CleanSegment {
   #parts: Buffer[] = [];
   #partBytes = 0;
   #end = batchesStart;
+  #unsyncedBytes = 0;
+  #isSyncing = false;
+  /** Of a sync beside the thread: nobody would be told of it again. */
+  #syncError: Error | null = null;
   #nextOffset: number;
   #maxTimestamp = -1;
   /** Offsets without a record that no empty batch stands for yet: from here to `#nextOffset`. */
@@ -49,6 +55,11 @@ export class CleanSegment {
   /** Whether it is worth taking the place of one segment. */
   get isSmaller(): boolean {
     return this.#end + this.#partBytes < this.#group.reduce((sum, { end }) => sum + end, 0);
+  }
+
+  /** A sync is on its way beside the thread: `swap` must wait for what it says. */
+  get isSyncing(): boolean {
+    return this.#isSyncing;
   }
 
   /** Whether the segments that it is made of are still in the log. */
@@ -83,10 +94,14 @@ export class CleanSegment {
     const { chain, fileSystem } = this.#state;
     const number = chain.segments.indexOf(this.#group[0]);
     assert(number >= 0, 'the segments that are replaced are in the chain');
+    assert(!this.#isSyncing, 'a failure that is on its way is waited for');
     const file = this.#complete();
     file.syncNow();
+    if (this.#syncError !== null) throw this.#syncError;
     file.close();
     this.#file = null;
+    // While it is open its name can be given away without waiting for the system to let it go.
+    this.#group[0].file();
     fileSystem.rename(this.#name, this.#group[0].name);
     fileSystem.syncFolder();
     const segment = Segment.open(fileSystem, this.#group[0].baseOffset, this.#group[0].createdMs);
@@ -109,6 +124,7 @@ export class CleanSegment {
     const file = this.#file;
     assert(file !== null, 'the file is written once');
     this.#flushEmpty();
+    this.#unsyncedBytes = 0;
     this.#flush();
     const [first] = this.#group;
     const generation = Math.max(...this.#group.map((segment) => segment.generation)) + 1;
@@ -152,7 +168,19 @@ export class CleanSegment {
     if (this.#partBytes === 0) return;
     this.#file?.write(Buffer.concat(this.#parts), this.#end);
     this.#end += this.#partBytes;
+    this.#unsyncedBytes += this.#partBytes;
     this.#parts = [];
     this.#partBytes = 0;
+    if (this.#unsyncedBytes >= syncBytes) this.#beginSync();
+  }
+
+  #beginSync(): void {
+    if (this.#isSyncing) return;
+    this.#isSyncing = true;
+    this.#unsyncedBytes = 0;
+    this.#file?.sync((error) => {
+      this.#isSyncing = false;
+      this.#syncError ??= error;
+    });
   }
 }

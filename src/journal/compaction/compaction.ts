@@ -44,7 +44,10 @@ export interface CompactionOptions {
 }
 
 export interface Compaction {
-  /** Does a part of the work, about a mebibyte; answers whether there is more. Throws the disk's errors. */
+  /**
+   * Does a part of the work, about a mebibyte; answers whether there is more. It does nothing while a sync is on its way: whoever calls
+   * it lets the event loop turn in between. Throws the disk's errors.
+   */
   step(): boolean;
   readonly recordsDropped: number;
 }
@@ -156,6 +159,7 @@ class PartitionCompaction implements Compaction {
           return;
         }
       }
+      while (clean.isSyncing) yield;
       // What is damaged stays as it is: nobody can say what was in it.
       const isDamaged = group.some(({ damages }) => damages.length > 0);
       if (isDamaged || !clean.isCurrent || (!clean.isSmaller && group.length === 1)) clean.discard();

@@ -49,18 +49,25 @@ export interface ScanOptions {
   readonly batchBytesMax: number;
   /** Leader epoch that belongs to an offset; -1: any. */
   epochOf(offset: number): number;
+  /**
+   * Told of each sound batch, in order: the bytes begin with it and are valid until it returns. True ends the scan there: what is behind
+   * is not looked at, and not in the result.
+   */
+  take?(bytes: Buffer, size: number, position: number): boolean;
 }
+
+export type ReadableFile = Pick<RandomAccessFile, 'read'>;
 
 const windowBytes = 1024 * 1024;
 
 /** A part of a file in memory, moved along as it is read. */
 export class FileWindow {
-  readonly #file: RandomAccessFile;
+  readonly #file: ReadableFile;
   #bytes: Buffer = Buffer.alloc(0);
   #position = 0;
   readonly size: number;
 
-  constructor(file: RandomAccessFile, size: number) {
+  constructor(file: ReadableFile, size: number) {
     this.#file = file;
     this.size = size;
   }
@@ -93,7 +100,7 @@ export function isExpectedBatch(bytes: Buffer, at: number, size: number, offset:
   );
 }
 
-export function scanSegment(file: RandomAccessFile, size: number, options: ScanOptions): ScanResult {
+export function scanSegment(file: ReadableFile, size: number, options: ScanOptions): ScanResult {
   return new SegmentScan(file, size, options).run();
 }
 
@@ -105,8 +112,9 @@ class SegmentScan {
   #position = batchesStart;
   #offset: number;
   #maxTimestamp = -1;
+  #isStopped = false;
 
-  constructor(file: RandomAccessFile, size: number, options: ScanOptions) {
+  constructor(file: ReadableFile, size: number, options: ScanOptions) {
     this.#options = options;
     this.#window = new FileWindow(file, size);
     this.#index = new SparseIndex(options.intervalBytes);
@@ -115,22 +123,27 @@ class SegmentScan {
 
   run(): ScanResult {
     const { provenEnd, provenNextOffset, goesOn } = this.#options;
-    while (this.#position < provenEnd) {
+    while (this.#position < provenEnd && !this.#isStopped) {
       if (this.#takeBatch(provenEnd)) continue;
       this.#skipDamage();
     }
+    if (this.#isStopped) return this.#result(0);
     // Bytes that were proven and hold fewer or more offsets than they did: the last of them are another life's.
     if (this.#offset !== provenNextOffset && this.#offset < provenNextOffset) {
       this.#noteDamage(provenEnd, provenNextOffset);
     }
-    if (goesOn) while (this.#takeBatch(this.#window.size));
+    if (goesOn) while (!this.#isStopped && this.#takeBatch(this.#window.size));
+    return this.#result(goesOn && !this.#isStopped ? this.#countTornBytes() : 0);
+  }
+
+  #result(tornBytes: number): ScanResult {
     return {
       index: this.#index,
       damages: this.#damages,
       end: this.#position,
       nextOffset: this.#offset,
       maxTimestamp: this.#maxTimestamp,
-      tornBytes: goesOn ? this.#countTornBytes() : 0,
+      tornBytes,
     };
   }
 
@@ -144,6 +157,7 @@ class SegmentScan {
     const isBehindDamage = this.#damages.at(-1)?.end === this.#position;
     this.#index.add(this.#offset, this.#position, this.#maxTimestamp, isBehindDamage);
     this.#maxTimestamp = Math.max(this.#maxTimestamp, maxTimestampAt(bytes, 0));
+    this.#isStopped = this.#options.take?.(bytes, size, this.#position) ?? false;
     this.#offset += lastOffsetDeltaAt(bytes, 0) + 1;
     this.#position += size;
     return true;
@@ -183,10 +197,11 @@ class SegmentScan {
     const { provenEnd, provenNextOffset, epochOf } = this.#options;
     const size = this.#sizeAt(at, provenEnd);
     if (size === 0) return false;
+    // Before a batch is read that may be as long as what is left of the file.
+    const offset = baseOffsetAt(this.#window.at(at, batchHeaderBytes), 0);
+    if (offset < this.#offset || offset >= provenNextOffset) return false;
     const bytes = this.#window.at(at, size);
     if (bytes.length < size) return false;
-    const offset = baseOffsetAt(bytes, 0);
-    if (offset < this.#offset || offset >= provenNextOffset) return false;
     if (!isExpectedBatch(bytes, 0, size, offset, epochOf(offset))) return false;
     this.#noteDamage(at, offset);
     return true;

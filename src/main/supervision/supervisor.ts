@@ -7,6 +7,7 @@
  * index starts after a back-off.
  */
 import type { Socket } from 'node:net';
+import type { Transferable } from 'node:worker_threads';
 import type { Logger } from '../../observability/log.ts';
 import type { RestartCause } from '../../observability/main-metrics.ts';
 import { BrokerError } from '../../std/errors.ts';
@@ -14,6 +15,7 @@ import type { MainToWorker, WorkerToMain } from '../../workers/messages.ts';
 import type { WorkerStart } from '../../workers/runtime/worker-start.ts';
 import type { WorkerPost } from '../directory/broadcast-hub.ts';
 import { BackOff } from './back-off.ts';
+import { describeThrown } from './describe-thrown.ts';
 import { WorkerThread } from './worker-thread.ts';
 
 /** How long a thread may take to load its modules and answer `ready`. */
@@ -105,9 +107,9 @@ export class Supervisor implements WorkerPost {
     return this.live;
   }
 
-  post(worker: number, message: MainToWorker): void {
+  post(worker: number, message: MainToWorker, transfer: readonly Transferable[] = []): void {
     const seat = this.seats[worker];
-    if (seat.ready) seat.thread?.post(message);
+    if (seat.ready) seat.thread?.post(message, transfer);
   }
 
   /** Moves a socket to a worker; false when it cannot take it, the socket is then still the caller's. */
@@ -189,7 +191,7 @@ export class Supervisor implements WorkerPost {
     if (this.stopping && error === undefined) return;
 
     const cause = seat.ending ? 'stall' : error === undefined ? 'exit' : 'error';
-    this.log.error('worker died', { worker: index, cause, ...describe(error) });
+    this.log.error('worker died', { worker: index, cause, ...describeThrown(error) });
     if (this.stopping) return;
     this.options.gone(index, cause);
     if (wasReady) for (const other of this.live) this.post(other, { type: 'worker-gone', worker: index });
@@ -201,7 +203,7 @@ export class Supervisor implements WorkerPost {
   /** Whether the worker's end is the end of the broker's start. */
   private failStart(worker: number, error: unknown, cause: RestartCause): boolean {
     if (this.starting === null) return false;
-    const detail = describe(error).error ?? `it ended (${cause})`;
+    const detail = describeThrown(error).error ?? `it ended (${cause})`;
     this.starting.reject(
       new BrokerError('WORKER_START_FAILED', `Cannot start worker "${worker}": ${detail}`, { cause: error }),
     );
@@ -222,7 +224,7 @@ export class Supervisor implements WorkerPost {
       this.launch(seat, new WorkerThread());
     } catch (error) {
       // The process is out of descriptors or memory: that passes, and the next try is later.
-      this.log.error('worker cannot be started', { worker: seat.index, ...describe(error) });
+      this.log.error('worker cannot be started', { worker: seat.index, ...describeThrown(error) });
       this.scheduleRestart(seat, 0);
     }
   }
@@ -244,7 +246,7 @@ export class Supervisor implements WorkerPost {
     this.log.error(why, { worker: seat.index, limitMs });
     seat.ending = true;
     thread.terminate().catch((error: unknown) => {
-      this.log.error('worker cannot be terminated', { worker: seat.index, ...describe(error) });
+      this.log.error('worker cannot be terminated', { worker: seat.index, ...describeThrown(error) });
     });
   }
 
@@ -284,22 +286,10 @@ export class Supervisor implements WorkerPost {
     const timer = setTimeout(() => {
       // A peer that does not read what is left for it, or a thread that hangs.
       thread.terminate().catch((error: unknown) => {
-        this.log.error('worker cannot be terminated', { worker: seat.index, ...describe(error) });
+        this.log.error('worker cannot be terminated', { worker: seat.index, ...describeThrown(error) });
       });
     }, limitMs);
     await thread.exited;
     clearTimeout(timer);
   }
-}
-
-/** What of a thrown value goes to the log. A value that crossed threads may have lost its class. */
-function describe(error: unknown): { error?: string; code?: string; stack?: string } {
-  if (error === undefined) return {};
-  if (!(error instanceof Error)) return { error: String(error) };
-  const { code } = error as { code?: unknown };
-  return {
-    error: error.message,
-    ...(typeof code === 'string' ? { code } : {}),
-    ...(error.stack === undefined ? {} : { stack: error.stack }),
-  };
 }

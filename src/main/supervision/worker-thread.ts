@@ -3,7 +3,7 @@
  * so that a worker loads its modules while the main thread still reads the configuration.
  */
 import type { Socket } from 'node:net';
-import { Worker } from 'node:worker_threads';
+import { type Transferable, Worker } from 'node:worker_threads';
 import type { MainToWorker, WorkerToMain } from '../../workers/messages.ts';
 import { connectionWorkerUrl } from '../../workers/worker-urls.ts';
 
@@ -50,8 +50,8 @@ export class WorkerThread {
     if (this.ended) listener(this.error);
   }
 
-  post(message: MainToWorker): void {
-    this.worker.postMessage(message);
+  post(message: MainToWorker, transfer: readonly Transferable[] = []): void {
+    this.worker.postMessage(message, [...transfer]);
   }
 
   /** Moves a socket to the thread. Returns false when the thread is gone; the socket is then still the caller's. */

@@ -20,6 +20,7 @@ import { Heartbeat } from '../../shm/heartbeat.ts';
 import { assert } from '../../std/assert.ts';
 import { TimingWheel } from '../../std/timing-wheel.ts';
 import type { DirectoryToWorker, MainToWorker, PeerMessage, StartMessage, WorkerToMain } from '../messages.ts';
+import { StorageClient } from '../storage/client/storage-client.ts';
 import { LedgerWriter } from './connection-ledger.ts';
 import { WorkerControlPlane } from './control-plane.ts';
 import { WorkerSessionDirectory } from './session-directory.ts';
@@ -46,6 +47,7 @@ export class WorkerRuntime {
   private readonly connector: TcpConnector;
   private readonly directory: WorkerSessionDirectory;
   private readonly control: WorkerControlPlane;
+  private readonly storage: StorageClient;
   private readonly timers = new TimingWheel(TICK_MS);
   private readonly heartbeat: Heartbeat;
   private readonly protocolWorkers = new Map<string, ProtocolWorker>();
@@ -66,6 +68,7 @@ export class WorkerRuntime {
     const { retained } = limits;
     this.router = new Router({ workerIndex, workerCount, shared: shared.router, control, retained, metrics, log });
     this.directory = new WorkerSessionDirectory(workerCount, this.router, post);
+    this.storage = new StorageClient(start.storage);
     this.connector = createConnector(start, metrics);
     this.heartbeat = new Heartbeat(shared.heartbeats, workerIndex);
     for (const protocol of protocols) {
@@ -104,6 +107,9 @@ export class WorkerRuntime {
       case 'worker-gone':
       case 'worker-ready':
         this.peerChanged(message);
+        break;
+      case 'storage-link':
+        this.storage.adopt(message.link);
         break;
       case 'broadcast-delivery':
         this.control.deliver(message);
@@ -145,7 +151,9 @@ export class WorkerRuntime {
     for (const protocol of this.protocolWorkers.values()) protocol.drain();
     const look = (): void => {
       const left = this.connector.connectionCount;
-      if (left > 0 && performance.now() < limit) {
+      // What the clients were promised an answer for is answered before the thread ends.
+      const isBusy = left > 0 || this.storage.unanswered > 0;
+      if (isBusy && performance.now() < limit) {
         setTimeout(look, DRAIN_LOOK_MS);
         return;
       }
@@ -162,6 +170,7 @@ export class WorkerRuntime {
     clearInterval(this.ticker);
     this.stopEventLoopMetrics();
     this.router.stop();
+    void this.storage.close();
   }
 }
 

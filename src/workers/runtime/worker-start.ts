@@ -6,6 +6,7 @@ import type { RetainedLimits } from '../../core/broker/retained-replica.ts';
 import type { RouterShared } from '../../core/broker/router-shared.ts';
 import type { ListenerInfo } from '../../core/ports/connection.ts';
 import type { LogFormat, LogLevel } from '../../observability/log.ts';
+import type { StorageClientOptions } from '../storage/client/storage-client.ts';
 
 export interface WorkerStart {
   readonly workerIndex: number;
@@ -17,6 +18,7 @@ export interface WorkerStart {
   readonly limits: WorkerLimits;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   readonly shared: SharedMemory;
+  readonly storage: StorageClientOptions;
 }
 
 export interface WorkerLimits {

@@ -104,6 +104,7 @@ export class Storm {
     else if (dice < 980) this.#isolated = this.#random.chance(0.5) ? replica.id : 0;
     else if (dice < 984 && this.#options.canCrash) this.#crash(replica);
     else if (dice < 988) replica.durableState = replica.state;
+    else replica.core.tellCommit(replica.core.untoldCommit());
     this.#observe(replica);
   }
 

@@ -46,8 +46,14 @@ export class TestGroup {
     replica.outbox = [];
   }
 
-  /** Runs until nothing is under way; `only` these replicas take part, what is sent to others is lost. */
+  /** Runs until nothing is under way and nothing is left to tell; `only` these take part, what is sent to others is lost. */
   stabilize(only: readonly ReplicaId[] = [...this.replicas.keys()]): void {
+    do this.run(only);
+    while (only.some((id) => this.#tellCommit(id)));
+  }
+
+  /** Runs until nothing is under way. */
+  run(only: readonly ReplicaId[] = [...this.replicas.keys()]): void {
     for (let round = 0; round < 1_000; round++) {
       for (const id of only) this.settle(id);
       const messages = this.network;
@@ -56,6 +62,14 @@ export class TestGroup {
       for (const message of messages) if (only.includes(message.to)) this.deliver(message);
     }
     throw new Error('The group does not come to rest');
+  }
+
+  /** As the driver does when nothing else came for a moment. */
+  #tellCommit(id: ReplicaId): boolean {
+    const { core } = this.at(id);
+    const index = core.untoldCommit();
+    if (index > 0) core.tellCommit(index);
+    return index > 0;
   }
 
   deliver(message: Message): void {

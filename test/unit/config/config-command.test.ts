@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { type CommandResult, runConfigCommand } from '../../../src/config/config-command.ts';
 import { loadConfiguration } from '../../../src/config/load.ts';
+import { createSchema } from '../../../src/config/schema.ts';
 import { showYaml } from '../../../src/config/show.ts';
 import { parts } from './invented-protocol.ts';
 
@@ -71,7 +72,7 @@ describe('runConfigCommand() with show', () => {
       fc.asyncProperty(settings, async (given) => {
         const configuration = await loadConfiguration({ environment: {}, flags: [], parts, settings: given });
         const values = { ...configuration.node, ...Object.fromEntries(configuration.protocols) };
-        expect(parse(showYaml(configuration, parts))).toEqual(values);
+        expect(parse(showYaml(configuration, createSchema(parts)))).toEqual(values);
       }),
       { numRuns: 100 },
     );

@@ -78,4 +78,39 @@ describe('PartitionLog.compact()', () => {
     expect(fixture.all(log)[0]).toBe('0:old');
     expect(fixture.all(log).join()).not.toContain('bad');
   });
+
+  it('syncs a large segment beside the thread, and leaves the log as it was when that fails', () => {
+    for (const fails of [false, true]) {
+      const fixture = new LogFixture();
+      const log = fixture.open({ segmentBytes: 12 * 1024 * 1024, batchBytesMax: 1024 * 1024 });
+      const values = Array.from({ length: 16 }, (_, at) => `${at}${'x'.repeat(30_000)}`);
+      // Every other batch is all that is left of its keys.
+      for (let number = 0; number < 20; number += 1) {
+        const keys = values.map((_, at) => (number % 2 === 0 ? 'same' : `${number}.${at}`));
+        fixture.append(log, batchOf(values, { keys }));
+      }
+      log.roll(1000);
+      const before = fixture.all(log);
+      const compaction = log.compact({ nowMs: 2000, tombstoneMs: 1e9 });
+      const waitsForSync = (): boolean => {
+        if (fixture.tasks.length === 0) return false;
+        // Until it is told how that ended, it puts nothing in place.
+        for (let step = 0; step < 30; step += 1) expect(compaction.step()).toBe(true);
+        if (fails) fixture.disk.fail('sync', 1);
+        fixture.settle();
+        return true;
+      };
+      let waits = 0;
+      const run = (): void => {
+        while (compaction.step()) if (waitsForSync()) waits += 1;
+      };
+      if (fails) expect(run).toThrow('EIO');
+      else run();
+      expect(waits).toBeGreaterThan(0);
+      if (fails) log.reopen(3000);
+      const after = fixture.all(log);
+      if (fails) expect(after).toEqual(before);
+      else expect(after.length).toBe(10 * 16 + 1);
+    }
+  });
 });

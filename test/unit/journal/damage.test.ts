@@ -1,8 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { readBatchHeader } from '../../../src/core/batch/batch-format.ts';
 import { buildControlBatch } from '../../../src/core/batch/control-batch.ts';
 import { StorageError } from '../../../src/core/streams/storage-error.ts';
+import { type Dumped, dumpPartition } from '../../../src/journal/offline/dump.ts';
+import { OfflinePartition } from '../../../src/journal/offline/offline-partition.ts';
+import { type JournalProblem, verifyPartition } from '../../../src/journal/offline/verify.ts';
 import type { PartitionLog } from '../../../src/journal/partition-log.ts';
 import { Random } from '../../fuzz/random.ts';
+import type { SimulatedDisk } from '../../support/simulated-disk.ts';
 import { batchOf, LogFixture, recordsOf } from './journal-fixture.ts';
 
 const options = { segmentBytes: 16 * 1024, indexIntervalBytes: 512 };
@@ -49,6 +54,133 @@ function readAll(log: PartitionLog): string[] {
   return answers;
 }
 
+/** All files of the folder as a crash leaves them. */
+function settle(fixture: LogFixture): void {
+  for (const name of fixture.disk.list()) {
+    const file = fixture.disk.open(name, { create: false });
+    file.syncNow();
+    file.close();
+  }
+}
+
+interface Place {
+  readonly position: number;
+  readonly end: number;
+  readonly offset: number;
+}
+
+/** Where each batch of each segment lies, by the name of the file. */
+function placesOf(fixture: LogFixture): Map<string, Place[]> {
+  const partition = new OfflinePartition('p', fixture.disk);
+  const places = new Map<string, Place[]>();
+  for (const each of partition.segments) {
+    const found: Place[] = [];
+    partition.scan(each, (bytes, size, position) => {
+      found.push({ position, end: position + size, offset: readBatchHeader(bytes).baseOffset });
+      return false;
+    });
+    places.set(each.segment.name, found);
+  }
+  return places;
+}
+
+function verify(disk: SimulatedDisk): JournalProblem[] {
+  const problems: JournalProblem[] = [];
+  verifyPartition(new OfflinePartition('p', disk), (problem) => problems.push(problem));
+  return problems;
+}
+
+describe('verifyPartition()', () => {
+  it.each([
+    ['after a clean shutdown', true],
+    ['after a crash', false],
+  ])('names the place of each flipped bit, %s', (_, isClean) => {
+    const kinds = new Map<string, number>();
+    for (let seed = 1; seed <= 2; seed += 1) {
+      const { fixture, log } = build(seed);
+      if (isClean) log.close();
+      else log.rest();
+      settle(fixture);
+      expect(verify(fixture.disk)).toEqual([]);
+      const places = placesOf(fixture);
+      const random = new Random(seed);
+      for (let flip = 0; flip < 150; flip += 1) {
+        const disk = fixture.disk.clone({ seed: flip, schedule: () => undefined });
+        const name = random.pick(disk.list());
+        const { length } = disk.content(name);
+        const batches = places.get(name) ?? [];
+        // Half of them in the fields in front of a batch, which no or another check covers than its records.
+        const batch = batches.length > 0 && random.oneIn(2) ? random.pick(batches) : null;
+        const at = batch === null ? random.below(length) : batch.position + random.below(61);
+        disk.flipBit(name, at * 8 + random.below(8));
+        const problems = verify(disk).filter(({ file }) => file === name);
+        expect(problems.length, `byte ${at} of ${name}, seed ${seed}`).toBeGreaterThan(0);
+        const hit = batches.find(({ position, end }) => position <= at && at < end);
+        kinds.set(hit === undefined ? name.replace(/\d+/, '') : 'batch', 1);
+        if (hit === undefined) continue;
+        const lost = problems.find(({ firstOffset }) => firstOffset === hit.offset);
+        expect(lost, `byte ${at} of ${name}, seed ${seed}`).toMatchObject({
+          severity: 'damage',
+          position: hit.position,
+        });
+        expect(lost?.nextOffset).toBeGreaterThan(hit.offset);
+      }
+    }
+    const expected = isClean
+      ? ['.index', '.log', '.producers', 'batch', 'checkpoint']
+      : ['.log', '.producers', 'batch', 'checkpoint'];
+    expect([...kinds.keys()]).toEqual(expect.arrayContaining(expected));
+  });
+
+  it('names a segment that is missing, and what a crash left', () => {
+    const { fixture, log } = build(3);
+    log.close();
+    settle(fixture);
+    const { disk } = fixture;
+    const segments = disk.list().filter((name) => name.endsWith('.log'));
+    disk.remove(segments[1]);
+    disk.open('00000000000000000007.log.new', { create: true }).close();
+    const first = Number(segments[1].slice(0, 20));
+    const next = Number(segments[2].slice(0, 20));
+    expect(verify(disk)).toMatchObject([
+      { severity: 'damage', file: segments[0], firstOffset: first, nextOffset: next },
+      { severity: 'note', file: '00000000000000000007.log.new' },
+      { severity: 'note', file: segments[1].replace('.log', '.index') },
+    ]);
+  });
+});
+
+describe('dumpPartition()', () => {
+  it('shows all records in order, and damage in its place', () => {
+    const { fixture, log } = build(4);
+    const expected = readAll(log);
+    log.close();
+    settle(fixture);
+    // Not an empty one, that compaction left.
+    const isFull = ({ position, end }: Place): boolean => end - position > 80;
+    const [name, batches] = [...placesOf(fixture)].findLast(([, all]) => all.slice(0, -1).some(isFull)) ?? ['', []];
+    const number = batches.findIndex(isFull);
+    const { position, offset: first } = batches[number];
+    const next = batches[number + 1].offset;
+    fixture.disk.flipBit(name, (position + 70) * 8);
+    const shown: string[] = [];
+    const take = (item: Dumped): boolean => {
+      if (item.type === 'record') shown.push(`${item.offset}:${item.value?.toString() ?? ''}`);
+      if (item.type === 'damage') shown.push(`damaged ${item.firstOffset} to ${item.nextOffset - 1}`);
+      return true;
+    };
+    dumpPartition(new OfflinePartition('p', fixture.disk), 3, take);
+    const left = expected.flatMap((record, offset) => {
+      if (offset === first) return [`damaged ${first} to ${next - 1}`];
+      return offset < 3 || record === 'compacted' || (first < offset && offset < next) ? [] : [record];
+    });
+    expect(shown).toEqual(left);
+    shown.length = 0;
+    dumpPartition(new OfflinePartition('p', fixture.disk), 3, (item) => take(item) && shown.length < 5);
+    expect(shown.length).toBe(5);
+  });
+});
+
 describe('a flipped bit', () => {
   it.each([
     ['after a clean shutdown', true],
@@ -61,11 +193,7 @@ describe('a flipped bit', () => {
       const state = JSON.stringify([log.producer(5), log.abortedIn(0, 1e9), log.lastStableOffset]);
       if (isClean) log.close();
       else log.rest();
-      for (const name of fixture.disk.list().filter((item) => item.endsWith('.log'))) {
-        const file = fixture.disk.open(name, { create: false });
-        file.syncNow();
-        file.close();
-      }
+      settle(fixture);
       const random = new Random(seed);
       for (let flip = 0; flip < 40; flip += 1) {
         const damaged = new LogFixture(seed * 1000 + flip);

@@ -192,4 +192,31 @@ describe('GroupCommit', () => {
     await Promise.resolve();
     expect(done.at(-1)).toBe('STORAGE_CLOSED');
   });
+
+  it('tick() applies retention to many partitions, some at a time', async () => {
+    const directories = new Directories();
+    const [disk] = directories.disks;
+    const settings = { segmentMs: 10, retentionMs: 10 };
+    const journal = new Journal({
+      directories: [{ path: 'disk', open: () => disk }],
+      now: () => 1000,
+      onEvent: (event) => directories.events.push(event),
+      freeBytesMin: 0,
+    });
+    const logs = Array.from({ length: 11 }, (_, number) => journal.create(`p-${number}`, settings));
+    for (const log of logs) directories.append(journal, log, 'old');
+    journal.tick(5000);
+    // The others come when the event loop has turned.
+    const emptied = (): number => logs.filter(({ logStartOffset }) => logStartOffset === 1).length;
+    expect(emptied()).toBe(4);
+    journal.tick(5000);
+    expect(emptied()).toBe(4);
+    for (let turn = 0; turn < 10 && emptied() < 11; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    expect(emptied()).toBe(11);
+    for (const log of logs) expect(directories.append(journal, log, 'new')[0].baseOffset).toBe(1);
+    journal.tick(9000);
+    journal.close(() => undefined);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(directories.events).toEqual([]);
+  });
 });

@@ -6,6 +6,7 @@ import { adminRoutes } from '../../../../src/admin/api/routes.ts';
 import { type GroupStatus, PlacementError } from '../../../../src/core/ports/placement.ts';
 import { loadHttpAdapter } from '../../../../src/net/http/choose.ts';
 import type { HttpListener } from '../../../../src/net/http/port.ts';
+import { openMemoryStore } from '../../../../src/storage/memory/memory-store.ts';
 
 let listener: HttpListener;
 let readiness: Readiness;
@@ -73,6 +74,7 @@ beforeEach(async () => {
       health: { ready: () => readiness, alive: () => liveness },
       metrics: { exposition: () => '# TYPE a counter\na 1\n' },
       placement: fakePlacement(),
+      storage: await openMemoryStore({ bytesMax: 1_000_000 }),
     }),
     limits: { bodyBytesMax: 1_000, connectionsMax: 10, requestTimeoutMs: 5_000, keepAliveTimeoutMs: 5_000 },
     onHandlerError: (error) => errors.push(error),
@@ -93,7 +95,10 @@ describe('adminRoutes()', () => {
     const response = await ask('/');
     expect(response.status).toBe(200);
     const body = (await response.json()) as { links: string[] };
-    const links = ['/metrics', '/livez', '/readyz', '/api/v1/cluster/status', '/api/v1/cluster/members'];
+    const links = [
+      ...['/metrics', '/livez', '/readyz', '/api/v1/cluster/status', '/api/v1/cluster/members'],
+      ...['/api/v1/streams', '/api/v1/streams/describe', '/api/v1/records', '/api/v1/records/offset'],
+    ];
     expect(body).toEqual({ name: 'ringmq', version: '1.2.3', links });
     for (const link of body.links) expect((await ask(link)).status, link).not.toBe(404);
   });

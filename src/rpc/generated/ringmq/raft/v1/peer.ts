@@ -2,12 +2,7 @@
 // source: ringmq/raft/v1/peer.proto
 
 import { type Mutable, WireReader, WireWriter } from '../../../../wire.ts';
-import type {
-  handleBidiStreamingCall,
-  handleClientStreamingCall,
-  handleUnaryCall,
-  UntypedServiceImplementation,
-} from '@grpc/grpc-js';
+import type { handleBidiStreamingCall, handleUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
 
 /** Opens every stream. Whoever is not `to_replica` of `cluster_id` refuses it. */
 export interface Hello {
@@ -16,18 +11,6 @@ export interface Hello {
   readonly toReplica: number;
   readonly protocolVersion: number;
 }
-
-export interface StreamMessagesRequest {
-  readonly body:
-    | //
-    /** First and only once. */
-    { readonly $case: 'hello'; readonly value: Hello } //
-    /** Messages of one turn of the sender, in the layout that src/raft/transport/message-codec.ts describes. */
-    | { readonly $case: 'batch'; readonly value: Uint8Array }
-    | undefined;
-}
-
-export interface StreamMessagesResponse {}
 
 export interface InstallSnapshotRequest {
   readonly body:
@@ -197,78 +180,6 @@ export const Hello: MessageFns<Hello> = {
           message.protocolVersion = reader.uint32();
           continue;
         }
-      }
-      reader.skip(tag);
-    }
-    reader.leave(end);
-    return message;
-  },
-};
-
-function createBaseStreamMessagesRequest(): StreamMessagesRequest {
-  return { body: undefined };
-}
-
-export const StreamMessagesRequest: MessageFns<StreamMessagesRequest> = {
-  encode(message: StreamMessagesRequest, writer: WireWriter = WireWriter.begin()): WireWriter {
-    switch (message.body?.$case) {
-      case 'hello':
-        Hello.encode(message.body.value, writer.uint32(10).fork()).join();
-        break;
-      case 'batch':
-        writer.uint32(18).bytes(message.body.value);
-        break;
-    }
-    return writer;
-  },
-
-  decode(input: WireReader | Uint8Array, length?: number): StreamMessagesRequest {
-    const reader = input instanceof WireReader ? input : new WireReader(input);
-    const end = reader.enter(length);
-    const message = createBaseStreamMessagesRequest() as Mutable<StreamMessagesRequest>;
-    while (reader.pos < end) {
-      const tag = reader.uint32();
-      switch (tag >>> 3) {
-        case 1: {
-          if (tag !== 10) {
-            break;
-          }
-
-          message.body = { $case: 'hello', value: Hello.decode(reader, reader.uint32()) };
-          continue;
-        }
-        case 2: {
-          if (tag !== 18) {
-            break;
-          }
-
-          message.body = { $case: 'batch', value: reader.bytes() };
-          continue;
-        }
-      }
-      reader.skip(tag);
-    }
-    reader.leave(end);
-    return message;
-  },
-};
-
-function createBaseStreamMessagesResponse(): StreamMessagesResponse {
-  return {};
-}
-
-export const StreamMessagesResponse: MessageFns<StreamMessagesResponse> = {
-  encode(_: StreamMessagesResponse, writer: WireWriter = WireWriter.begin()): WireWriter {
-    return writer;
-  },
-
-  decode(input: WireReader | Uint8Array, length?: number): StreamMessagesResponse {
-    const reader = input instanceof WireReader ? input : new WireReader(input);
-    const end = reader.enter(length);
-    const message = createBaseStreamMessagesResponse() as Mutable<StreamMessagesResponse>;
-    while (reader.pos < end) {
-      const tag = reader.uint32();
-      switch (tag >>> 3) {
       }
       reader.skip(tag);
     }
@@ -1128,22 +1039,12 @@ export const ProbeResponse: MessageFns<ProbeResponse> = {
   },
 };
 
-/** What the nodes of one cluster say to each other. Never spoken by clients. */
+/**
+ * What the nodes of one cluster say to each other. Never spoken by clients. Consensus messages travel beside it, on
+ * connections that src/raft/transport/stream-frames.ts describes.
+ */
 export type PeerServiceService = typeof PeerServiceService;
 export const PeerServiceService = {
-  /**
-   * Consensus messages from one replica to another, for as long as both live; there is one such stream per direction.
-   * The response headers say that the hello was accepted. A refusal is the status FAILED_PRECONDITION.
-   */
-  streamMessages: {
-    path: '/ringmq.raft.v1.PeerService/StreamMessages' as const,
-    requestStream: true as const,
-    responseStream: false as const,
-    requestSerialize: (value: StreamMessagesRequest): Buffer => StreamMessagesRequest.encode(value).finish(),
-    requestDeserialize: (value: Buffer): StreamMessagesRequest => StreamMessagesRequest.decode(value),
-    responseSerialize: (value: StreamMessagesResponse): Buffer => StreamMessagesResponse.encode(value).finish(),
-    responseDeserialize: (value: Buffer): StreamMessagesResponse => StreamMessagesResponse.decode(value),
-  },
   /** The whole state of the sender, for a replica that is behind the sender's log. */
   installSnapshot: {
     path: '/ringmq.raft.v1.PeerService/InstallSnapshot' as const,
@@ -1177,11 +1078,6 @@ export const PeerServiceService = {
 } as const;
 
 export interface PeerServiceServer extends UntypedServiceImplementation {
-  /**
-   * Consensus messages from one replica to another, for as long as both live; there is one such stream per direction.
-   * The response headers say that the hello was accepted. A refusal is the status FAILED_PRECONDITION.
-   */
-  streamMessages: handleClientStreamingCall<StreamMessagesRequest, StreamMessagesResponse>;
   /** The whole state of the sender, for a replica that is behind the sender's log. */
   installSnapshot: handleBidiStreamingCall<InstallSnapshotRequest, InstallSnapshotResponse>;
   /** A node asks to become a member. Only the leader can answer with a membership. */

@@ -1,0 +1,13 @@
+// The storage adapter `mysql` on a real server (MariaDB): the contract of all stores, and what happens when the server or the way to it fails.
+import { DatabaseBench } from './database-bench.ts';
+import { databaseEngine } from './database-engine.ts';
+import { databaseFaults } from './database-faults.ts';
+import { databaseSetup } from './database-setup.ts';
+import { mysqlAdapter } from './mysql-adapter.ts';
+
+const bench = new DatabaseBench(mysqlAdapter);
+
+bench.contract();
+databaseEngine(bench);
+databaseFaults(bench);
+databaseSetup(bench);

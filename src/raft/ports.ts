@@ -10,6 +10,11 @@ export interface LogWrite {
   readonly hardState: HardState | null;
   readonly entries: readonly Entry[];
   readonly mustSync: boolean;
+  /**
+   * Nobody waits for what the caller would do meanwhile, so on a quick disk the call may last until the write is durable, and
+   * call `done` itself. Default false.
+   */
+  readonly mayBlock?: boolean;
 }
 
 /**
@@ -67,6 +72,8 @@ export interface StateView {
 /** Carries messages to other replicas; may lose, delay, repeat and reorder them. Never throws, never calls back inside. */
 export interface Transport {
   send(messages: readonly Message[]): void;
+  /** What was sent leaves now, and not at the end of the turn. */
+  flush?(): void;
   /** Streams the state to a follower, then has it step the message. `done` tells the core whether it arrived. */
   sendSnapshot(message: Message & { readonly type: 'snapshot' }, done: (hasArrived: boolean) => void): void;
 }

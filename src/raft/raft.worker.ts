@@ -6,6 +6,7 @@
  */
 import process from 'node:process';
 import { parentPort } from 'node:worker_threads';
+import { whenClosed } from '../core/files/remove-file.ts';
 import { createLogger, type RootLogger } from '../observability/log.ts';
 import { assert } from '../std/assert.ts';
 import type { MainToRaft, RaftFailedMessage, RaftStart, RaftToMain } from './messages.ts';
@@ -40,6 +41,7 @@ async function stop(limitMs: number): Promise<void> {
   const started = await runtime;
   await started?.stop(limitMs);
   log?.flush();
+  await whenClosed();
   post({ type: 'stopped' });
   // Calls to other nodes that nobody waits for any more would keep the thread until they time out.
   process.exit();

@@ -221,6 +221,7 @@ export class Host {
         freeBytes: () => this.storage.freeBytes(),
         stateBytes: () => this.storage.stateBytes(),
         wake: () => this.#later(life, this.#random.between(5, 60), () => replica.process()),
+        wakeLater: () => this.#later(life, this.#random.between(500, 3_000), () => replica.tellCommit()),
         onFault: (fault) => this.#onFault(fault),
         onChange: () => {
           const { role, term, commitIndex } = replica.status();

@@ -68,7 +68,8 @@ export class HostStorage {
   openLog(replica: number, inside: Inside): RaftLog {
     this.#inside = inside;
     const later = (work: () => void): void => this.#scheduler.after(20, () => inside(work));
-    const files: FileSystem = this.#mutation?.wrapFileSystem?.(this.#disk, later) ?? this.#disk;
+    const disk = this.#sometimesQuick(this.#disk);
+    const files: FileSystem = this.#mutation?.wrapFileSystem?.(disk, later) ?? disk;
     const log = openSegmentLog(files, {
       replica,
       random: this.#random.below,
@@ -78,6 +79,26 @@ export class HostStorage {
       freeBytesMin: HostStorage.reserveBytes,
     });
     return this.#mutation?.wrapLog?.(log, later) ?? log;
+  }
+
+  /** A part of the syncs is done at once, as on a disk for which the thread itself may wait. */
+  #sometimesQuick(disk: SimulatedDisk): FileSystem {
+    return {
+      list: () => disk.list(),
+      open: (name, options) => {
+        const file = disk.open(name, options);
+        file.syncQuickly = () => {
+          if (!this.#random.chance(0.3)) return false;
+          file.syncNow();
+          return true;
+        };
+        return file;
+      },
+      rename: (from, to) => disk.rename(from, to),
+      remove: (name) => disk.remove(name),
+      syncFolder: () => disk.syncFolder(),
+      freeBytes: () => disk.freeBytes(),
+    };
   }
 
   openStore(): StateStore {

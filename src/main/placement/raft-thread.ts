@@ -6,6 +6,9 @@ import { type MessagePort, Worker } from 'node:worker_threads';
 import type { MainToRaft, RaftToMain } from '../../raft/messages.ts';
 import { raftWorkerUrl } from '../../raft/worker-url.ts';
 
+/** Less than the default of 48: what the state keeps until its next flush is copied by every collection, and writes wait for that. */
+const resourceLimits = { maxYoungGenerationSizeMb: 32 };
+
 export class RaftThread {
   /** Set by the owner; messages arrive only after the first `post`. */
   onMessage: (message: RaftToMain) => void = () => undefined;
@@ -14,7 +17,7 @@ export class RaftThread {
   private readonly worker: Worker;
 
   constructor() {
-    this.worker = new Worker(raftWorkerUrl, { name: 'ringmq raft worker' });
+    this.worker = new Worker(raftWorkerUrl, { name: 'ringmq raft worker', resourceLimits });
     this.worker.on('message', (message: RaftToMain) => this.onMessage(message));
     let thrown: unknown;
     this.worker.on('error', (error) => {

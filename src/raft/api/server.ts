@@ -3,7 +3,7 @@
  * Thread: the Raft worker; started and closed by it. The gRPC library is loaded on first use: nodes without a cluster
  * port do not need it.
  */
-import type * as Grpc from '@grpc/grpc-js';
+import type { Socket } from 'node:net';
 import type { PlacementNode } from '../../core/ports/placement.ts';
 import type { BackupProvider } from './backup-provider.ts';
 import { offerCluster } from './cluster-service.ts';
@@ -12,21 +12,13 @@ import { offerKv } from './kv-service.ts';
 import { offerLeases } from './lease-service.ts';
 import { offerMaintenance } from './maintenance-service.ts';
 import { offerMembers } from './member-service.ts';
+import { type ServerTls, SharedPort, type StreamOffer } from './shared-port.ts';
 import { offerWatches } from './watch-service.ts';
 
 /** Window of a connection and of each stream: at 1 MiB a stream fills a gigabit at 8 ms. */
 const flowControlBytes = 1024 * 1024;
 const keepAliveMs = 10_000;
 const keepAliveTimeoutMs = 5_000;
-
-export interface ServerTls {
-  /** PEM; whose certificates of clients are believed. Null: those of the system. */
-  readonly ca: Buffer | null;
-  readonly certificate: Buffer;
-  readonly key: Buffer;
-  /** Connections without a certificate that `ca` vouches for are refused. */
-  readonly requireClientCertificate: boolean;
-}
 
 export interface PlacementServerOptions {
   readonly host: string;
@@ -40,6 +32,8 @@ export interface PlacementServerOptions {
   readonly limits?: Partial<ApiLimits>;
   /** Services of other parts, on the same port. */
   readonly services?: readonly ServiceOffer[];
+  /** Another protocol on the same port. */
+  readonly streams?: StreamOffer | null;
   /** Told of errors that no caller caused; they are defects. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -81,43 +75,19 @@ export async function createPlacementServer(
     ...(options.services ?? []),
   ];
   for (const { definition, handlers } of offers) server.addService(definition, handlers);
-  const port = await bind(server, options, toCredentials(grpc, options.tls));
+  // Connections come decrypted, so gRPC itself knows nothing of TLS but what it asks the socket.
+  const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure());
+  const { host, port, tls, streams = null } = options;
+  const toHttp2 = (socket: Socket): void => injector.injectConnection(socket);
+  const shared = await SharedPort.open({ host, port, tls, toHttp2, streams });
   return {
-    host: options.host,
-    port,
+    host,
+    port: shared.port,
     close: async (graceMs = 1000) => {
       for (const offer of offers) offer.leave?.();
-      await shutDown(server, graceMs);
+      // The library says that it is done too early when connections were given to it: the port knows when they have ended.
+      server.tryShutdown(() => undefined);
+      await shared.close(graceMs, () => server.forceShutdown());
     },
   };
-}
-
-function toCredentials(grpc: typeof Grpc, tls: ServerTls | null): Grpc.ServerCredentials {
-  if (tls === null) return grpc.ServerCredentials.createInsecure();
-  const pair = { private_key: tls.key, cert_chain: tls.certificate };
-  return grpc.ServerCredentials.createSsl(tls.ca, [pair], tls.requireClientCertificate);
-}
-
-function bind(
-  server: Grpc.Server,
-  { host, port }: PlacementServerOptions,
-  credentials: Grpc.ServerCredentials,
-): Promise<number> {
-  const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (error, bound) => {
-      if (error === null) resolve(bound);
-      else reject(error);
-    });
-  });
-}
-
-function shutDown(server: Grpc.Server, graceMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => server.forceShutdown(), graceMs);
-    server.tryShutdown(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }

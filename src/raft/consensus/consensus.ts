@@ -40,6 +40,7 @@ import {
   releaseUncommitted,
   replicate,
   sendHeartbeat,
+  untoldCommit,
 } from './replication.ts';
 import { becomeFollower, loseLeader } from './roles.ts';
 import { beginTransfer, isHandingOver, tickTransfer } from './transfer.ts';
@@ -158,6 +159,21 @@ export class Consensus {
     return true;
   }
 
+  /**
+   * A commit index that followers are told with the next entries, if there are any; 0 when all of them know, or wait for it and
+   * are told at once. The driver has it told when nothing else came for a moment: `tellCommit`. Leader only.
+   */
+  untoldCommit(): LogIndex {
+    const { leadership } = this.#core;
+    return leadership === null ? 0 : untoldCommit(this.#core, leadership);
+  }
+
+  /** Whoever does not know yet that everything up to `index` is committed is told in the next round. */
+  tellCommit(index: LogIndex): void {
+    const { leadership } = this.#core;
+    if (leadership !== null && index <= this.#core.log.commit) leadership.announcedCommit = index;
+  }
+
   /** Hands leadership over, or asks the leader to. Given up after an election time-out; watch `status`. */
   transferLeadership(target: ReplicaId): void {
     const core = this.#core;
@@ -231,6 +247,7 @@ export class Consensus {
 
   status(): ConsensusStatus {
     const core = this.#core;
+    const progressStatus = (): ReadonlyMap<ReplicaId, ProgressStatus> => this.#progressStatus();
     return {
       replica: core.replica,
       role: core.role,
@@ -241,7 +258,10 @@ export class Consensus {
       applied: core.log.applied,
       lastIndex: core.log.lastIndex,
       membership: core.membership,
-      progress: this.#progressStatus(),
+      // Made when somebody looks: the driver asks for the rest in every round.
+      get progress() {
+        return progressStatus();
+      },
     };
   }
 
@@ -387,7 +407,10 @@ export class Consensus {
     const { leadership } = core;
     if (leadership === null || isHandingOver(core, leadership)) return;
     const commands = message.entries.filter((entry) => entry.kind === entryKinds.command);
-    if (commands.length > 0 && hasRoom(core, leadership, commands)) appendProposals(core, leadership, commands);
+    if (commands.length > 0 && hasRoom(core, leadership, commands)) {
+      const last = appendProposals(core, leadership, commands);
+      leadership.progress.get(message.from)?.wants(last - commands.length + 1, last);
+    }
     if (commands.length === message.entries.length) return;
     for (const entry of message.entries) {
       const change = entry.kind === entryKinds.membership ? parseMembershipChange(entry.data) : null;

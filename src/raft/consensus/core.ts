@@ -25,6 +25,8 @@ export class Leadership {
   transferTarget: ReplicaId = 0;
   /** Ticks since the transfer began. */
   transferElapsed = 0;
+  /** All followers are to know of what is committed up to here, with an append of its own if there is no other. */
+  announcedCommit: LogIndex = 0;
   /** Of entries of this term that were not handed out for applying yet. */
   uncommittedBytes = 0;
 

@@ -74,6 +74,6 @@ export interface ConsensusStatus {
   readonly applied: LogIndex;
   readonly lastIndex: LogIndex;
   readonly membership: Membership;
-  /** On the leader: every member, itself included. Empty elsewhere. */
+  /** On the leader: every member, itself included. Empty elsewhere. As of when it is looked at. */
   readonly progress: ReadonlyMap<ReplicaId, ProgressStatus>;
 }

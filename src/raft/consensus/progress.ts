@@ -33,6 +33,9 @@ export class Progress {
   mustPing = false;
   /** Whether it was heard of since the last check of the quorum. */
   isActive: boolean;
+  /** Entries in this range are waited for at the follower: it is told at once when one of them is committed. 0: none. */
+  #wantedFrom: LogIndex = 0;
+  #wantedTo: LogIndex = 0;
   /** Newest read sequence that it has answered in this term. */
   readSequence = 0;
 
@@ -66,6 +69,30 @@ export class Progress {
     return this.#state === 'replicate' && commit > this.#sentCommit && this.#sentCommit < this.#next - 1;
   }
 
+  /**
+   * Whether that append is worth sending: the next one with entries would tell it as well. `announced`: everybody is to know
+   * of what is committed up to there.
+   */
+  isCommitDue(commit: LogIndex, announced: LogIndex): boolean {
+    if (!this.isCommitNews(commit)) return false;
+    return this.#sentCommit < announced || (this.#wantedFrom !== 0 && this.#wantedFrom <= commit);
+  }
+
+  /** Somebody at the follower waits until the entries from `from` to `to` are committed. */
+  wants(from: LogIndex, to: LogIndex): void {
+    this.#wantedFrom = this.#wantedFrom === 0 ? from : Math.min(this.#wantedFrom, from);
+    this.#wantedTo = Math.max(this.#wantedTo, to);
+  }
+
+  /** A message that tells the follower so was sent. */
+  told(commit: LogIndex): void {
+    this.#sentCommit = Math.max(this.#sentCommit, Math.min(commit, this.#next - 1));
+    if (this.#wantedFrom > this.#sentCommit) return;
+    const hasMore = this.#wantedTo > this.#sentCommit;
+    this.#wantedFrom = hasMore ? this.#sentCommit + 1 : 0;
+    if (!hasMore) this.#wantedTo = 0;
+  }
+
   /** An append with `count` entries and the commit index was sent. */
   sent(count: number, bytes: number, commit: LogIndex): void {
     this.mustPing = false;
@@ -74,7 +101,7 @@ export class Progress {
       this.#next += count;
       this.inflights.add(this.#next - 1, bytes);
     }
-    this.#sentCommit = Math.max(this.#sentCommit, Math.min(commit, this.#next - 1));
+    this.told(commit);
   }
 
   /** The follower holds everything up to `index`. False when that is no news. */

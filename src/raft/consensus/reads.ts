@@ -24,6 +24,10 @@ export function advanceReads(core: Core, leadership: Leadership): void {
   );
   for (const { from, context, index } of reads.confirm(Math.min(proven, reads.sequence))) {
     if (from === core.replica) core.readStates.push({ context, index });
-    else core.send({ type: 'read-index-response', from: core.replica, to: from, term: core.term, context, index });
+    else {
+      core.send({ type: 'read-index-response', from: core.replica, to: from, term: core.term, context, index });
+      // The read waits there until it has applied as much.
+      progress.get(from)?.wants(index, index);
+    }
   }
 }

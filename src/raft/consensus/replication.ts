@@ -58,7 +58,18 @@ export function advanceCommit(core: Core, leadership: Leadership): void {
 
 /** Sends every follower what is due. */
 export function replicate(core: Core, leadership: Leadership): void {
-  for (const progress of leadership.progress.values()) sendDue(core, progress);
+  const { pendingMembershipIndex, announcedCommit } = leadership;
+  // Whoever a change concerns hears of it before the leader, who applies it, forgets a member that it removes.
+  const isMembershipCommitted = core.log.commit >= pendingMembershipIndex;
+  const announced = isMembershipCommitted ? Math.max(announcedCommit, pendingMembershipIndex) : announcedCommit;
+  for (const progress of leadership.progress.values()) sendDue(core, progress, announced);
+}
+
+/** Newest commit index that some follower may hear of only with the next entries; 0 for none. */
+export function untoldCommit(core: Core, leadership: Leadership): LogIndex {
+  const { commit } = core.log;
+  for (const progress of leadership.progress.values()) if (progress.isCommitNews(commit)) return commit;
+  return 0;
 }
 
 export function handleAppendResponse(core: Core, leadership: Leadership, response: AppendResponse): void {
@@ -95,13 +106,15 @@ export function handleHeartbeatResponse(core: Core, leadership: Leadership, resp
 
 /** `readSequence` asks for an answer; the same one goes to everybody. */
 export function sendHeartbeat(core: Core, leadership: Leadership, progress: Progress): void {
+  // Not beyond what the follower is known to hold: behind that its log may be another one.
+  const commit = Math.min(progress.match, core.log.commit);
+  progress.told(commit);
   core.send({
     type: 'heartbeat',
     from: core.replica,
     to: progress.replica,
     term: core.term,
-    // Not beyond what the follower is known to hold: behind that its log may be another one.
-    commit: Math.min(progress.match, core.log.commit),
+    commit,
     readSequence: leadership.reads.sequence,
   });
 }
@@ -130,7 +143,7 @@ function agreementHint(core: Core, progress: Progress, response: AppendResponse)
   return core.log.lastNotAbove(response.hintTerm, response.hintIndex, floor).index;
 }
 
-function sendDue(core: Core, progress: Progress): void {
+function sendDue(core: Core, progress: Progress, announced: LogIndex): void {
   const { log, options } = core;
   while (!progress.isPaused) {
     const previousIndex = progress.next - 1;
@@ -141,8 +154,8 @@ function sendDue(core: Core, progress: Progress): void {
       sendSnapshot(core, progress);
       return;
     }
-    const isDue =
-      entries.length > 0 || progress.state === 'probe' || progress.mustPing || progress.isCommitNews(log.commit);
+    const isPing = progress.state === 'probe' || progress.mustPing;
+    const isDue = entries.length > 0 || isPing || progress.isCommitDue(log.commit, announced);
     if (!isDue) return;
     core.send({
       type: 'append',

@@ -71,7 +71,7 @@ const emptyState: LogState = {
  * Opens the log in the folder of `fileSystem`, or begins one. Blocks while it reads the files.
  *
  * Beside what `RaftLog` says: `done` is called before `append` returns when nothing has to be written (only `commit` moved,
- * and nothing is under way) or when the log is dead. A write that need not be synced waits in memory for the next one, or
+ * and nothing is under way), when the call may block and the disk is quick, or when the log is dead. A write that need not be synced waits in memory for the next one, or
  * for `close`. Reads of what is in memory still answer when the log is dead. The bytes of entries are kept by reference.
  *
  * @throws CorruptionError when acknowledged bytes are damaged; LogUnusableError for files of another replica or version.
@@ -223,7 +223,7 @@ class FileLog implements SegmentLog {
     if (hasEntries || hasPromise) {
       this.#mustFlush = true;
       this.#gatheredDone.push(done);
-      if (!this.#isSyncing) this.#flush();
+      if (!this.#isSyncing) this.#flush(write.mayBlock ?? false);
       return;
     }
     // Nothing new to make durable, but the answer must not overtake the ones before.
@@ -244,7 +244,7 @@ class FileLog implements SegmentLog {
     this.#position = position;
     this.#cache.dropThrough(position.index);
     this.#mustFlush = true;
-    if (!this.#isSyncing) this.#flush();
+    if (!this.#isSyncing) this.#flush(false);
   }
 
   reset(position: SnapshotPosition, hardState: HardState): void {
@@ -311,23 +311,29 @@ class FileLog implements SegmentLog {
   }
 
   /** Writes what is gathered and begins to make it durable. Nothing is under way. */
-  #flush(): void {
+  #flush(mayBlock: boolean): void {
+    let isDurable = false;
     try {
-      this.#startSync();
+      isDurable = this.#startSync(mayBlock);
     } catch (error) {
       this.#fail(toError(error));
     }
+    if (isDurable) this.#onSynced(null);
   }
 
-  #startSync(): void {
+  /** True: it is durable already, and `#onSynced` is to be called. */
+  #startSync(mayBlock: boolean): boolean {
     this.#write();
     this.#syncingDone = this.#gatheredDone;
     this.#gatheredDone = [];
     this.#isSyncing = true;
     const isQuiet = this.#gatheredEntries <= quietEntriesMax;
     this.#gatheredEntries = 0;
-    this.#current.file.sync((error) => this.#onSynced(error), isQuiet);
+    const { file } = this.#current;
+    const isDurable = mayBlock && isQuiet && file.syncQuickly?.() === true;
+    if (!isDurable) file.sync((error) => this.#onSynced(error), isQuiet);
     if (!this.#isFull) this.#preparer.advance(this.#current.sequence + 1, this.#current.end);
+    return isDurable;
   }
 
   /** One batch, all that is gathered. Everything before it is durable. */
@@ -387,7 +393,7 @@ class FileLog implements SegmentLog {
     if (this.#mustFlush && !this.#isClosed) {
       // The disk works on the next batch while the callers of this one are told.
       try {
-        this.#startSync();
+        this.#startSync(false);
       } catch (thrown) {
         failure = toError(thrown);
         this.#failure = failure;

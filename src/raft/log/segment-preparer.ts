@@ -47,7 +47,7 @@ export class SegmentPreparer {
     this.#hasSpare = fileSystem.list().includes(spareName);
   }
 
-  /** Bytes on disk that no segment of the log has yet. */
+  /** Bytes on disk that no segment of the log has yet; without those of a used file that waits for its turn. */
   get sizeBytes(): number {
     return this.#ready?.size ?? this.#written;
   }
@@ -86,10 +86,14 @@ export class SegmentPreparer {
     return segment;
   }
 
-  /** Makes the file of a closed segment the next spare one, if none is there. Durable after `syncFolder`. */
+  /**
+   * Makes the file of a closed segment the next spare one, if none is there. Durable after `syncFolder`. Also while a segment is
+   * ready: one that was used before need not be written ahead again, so a log that is cut as fast as it grows writes
+   * nothing but its batches.
+   */
   recycle(name: string, size: number): boolean {
     this.#isPaused = false;
-    if (this.#hasSpare || this.#ready !== null || size !== this.#options.segmentBytes) return false;
+    if (this.#hasSpare || size !== this.#options.segmentBytes) return false;
     this.#fileSystem.rename(name, spareName);
     this.#hasSpare = true;
     return true;

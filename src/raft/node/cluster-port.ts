@@ -9,7 +9,6 @@ import type { BackupProvider } from '../api/backup-provider.ts';
 import { createPlacementServer, type PlacementServer } from '../api/server.ts';
 import type { ReplicaId } from '../consensus/types.ts';
 import type { ClusterSettings } from '../messages.ts';
-import { GrpcTransport, type GrpcTransportOptions } from '../transport/grpc-transport.ts';
 import { PeerCallError, requestJoin } from '../transport/join-client.ts';
 import type {
   JoinAnswer,
@@ -21,6 +20,7 @@ import type {
 } from '../transport/peer-ports.ts';
 import { clusterAddressProblem, loadPeerTls } from '../transport/peer-security.ts';
 import { type PeerService, peerService } from '../transport/peer-service.ts';
+import { PeerTransport, type PeerTransportOptions } from '../transport/peer-transport.ts';
 import { LeaderForwarder } from './leader-forwarder.ts';
 
 /** How long a node may think about a request to join; the leader answers when the change is committed. */
@@ -36,7 +36,7 @@ export interface ClusterPortOptions {
   readonly node: PlacementNode;
   readonly backup: BackupProvider;
   readonly handlers: PeerHandlers;
-  readonly transport: Pick<GrpcTransportOptions, 'addressOf' | 'openSnapshot' | 'onUnreachable' | 'onSourceError'>;
+  readonly transport: Pick<PeerTransportOptions, 'addressOf' | 'openSnapshot' | 'onUnreachable' | 'onSourceError'>;
   identity(): PeerIdentity;
   readonly counters: TransportCounters;
   readonly log: Logger;
@@ -50,7 +50,7 @@ export class ClusterAddressError extends Error {
 export class ClusterPort {
   readonly host: string;
   readonly port: number;
-  readonly transport: GrpcTransport;
+  readonly transport: PeerTransport;
   private readonly server: PlacementServer;
   private readonly service: PeerService;
   private readonly tls: PeerTls | null;
@@ -59,7 +59,7 @@ export class ClusterPort {
 
   private constructor(parts: {
     readonly server: PlacementServer;
-    readonly transport: GrpcTransport;
+    readonly transport: PeerTransport;
     readonly service: PeerService;
     readonly tls: PeerTls | null;
     readonly token: string;
@@ -83,7 +83,7 @@ export class ClusterPort {
       isInsecureAllowed: settings.insecure,
     });
     if (problem !== null) throw new ClusterAddressError(problem);
-    const transport = new GrpcTransport({ ...options.transport, identity, tls, counters, logger: log });
+    const transport = new PeerTransport({ ...options.transport, identity, tls, counters, logger: log });
     const service = peerService({
       identity,
       handlers: options.handlers,
@@ -145,6 +145,7 @@ async function listen(
       backup,
       limits: { receiveBytesMax: RECEIVE_BYTES_MAX },
       services: [{ definition: service.definition, handlers: { ...service.implementation } }],
+      streams: service.streams,
       onDefect: (error) => log.error('Call of the placement API failed', { error }),
     });
   try {

@@ -16,7 +16,7 @@ import { openNodeFileSystem } from '../../core/files/node-file-system.ts';
 import { toError } from '../../std/errors.ts';
 import type { ReplicaId } from '../consensus/types.ts';
 import { openSegmentLog, type SegmentLog } from '../log/segment-log.ts';
-import { CorruptionError } from '../placement/errors.ts';
+import { CorruptionError, MalformedError } from '../placement/errors.ts';
 import { type LmdbStateStore, openLmdbStore } from '../placement/lmdb-store.ts';
 import { PlacementState } from '../placement/placement-state.ts';
 import { reconcile } from '../replica/reconcile.ts';
@@ -56,8 +56,13 @@ export function openStorage(
     return { log, store, state, close };
   } catch (error) {
     void close();
-    throw error;
+    throw error instanceof MalformedError ? unreadable(error) : error;
   }
+}
+
+/** A checksum may be right and the row nonsense, or of a program that is newer than this one. */
+function unreadable(cause: MalformedError): CorruptionError {
+  return new CorruptionError(`The state cannot be read: ${cause.message}`, { cause });
 }
 
 /** A watcher that reads on may meet damage: the replica leaves service, and the thread lives to say why. */

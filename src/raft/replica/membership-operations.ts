@@ -73,6 +73,9 @@ export class MembershipOperations {
   private known: Confirmation | null = null;
   /** Ticks that this replica has led for. */
   private ledTicks = 0;
+  private membershipSeen: Membership | null = null;
+  /** All members that this life of the process has seen: ids are used once, so who is not there any more was removed. */
+  private readonly everMembers = new Set<ReplicaId>();
 
   constructor(host: MembershipHost) {
     this.host = host;
@@ -174,6 +177,7 @@ export class MembershipOperations {
 
   /** Answers what is done by now. */
   settle(): void {
+    this.rememberMembers();
     this.confirmWhatIsNew();
     if (this.operations.length === 0) return;
     for (const operation of [...this.operations]) {
@@ -214,6 +218,14 @@ export class MembershipOperations {
       });
     }
     return false;
+  }
+
+  private rememberMembers(): void {
+    const { membership } = this.host.core();
+    if (membership === this.membershipSeen) return;
+    this.membershipSeen = membership;
+    const { voters, outgoing, learners, learnersNext } = membership;
+    for (const replica of [...voters, ...outgoing, ...learners, ...learnersNext]) this.everMembers.add(replica);
   }
 
   /** Changes that nobody waits for: a learner that the leader itself has promoted. */
@@ -294,7 +306,11 @@ export class MembershipOperations {
 
   private startRemoval(replica: ReplicaId): boolean {
     const { membership } = this.host.core();
-    if (!this.isMember(replica)) throw refused(`Replica ${replica} is not a member`);
+    if (!this.isMember(replica)) {
+      // Asked again by somebody whose answer got lost.
+      if (this.everMembers.has(replica)) return true;
+      throw refused(`Replica ${replica} is not a member`);
+    }
     if (membership.voters.includes(replica)) {
       const voters = membership.voters.filter((voter) => voter !== replica);
       if (voters.length === 0) throw refused('The last voter cannot be removed');

@@ -43,17 +43,22 @@ export interface LocalNodeOptions extends ReplicaOptions {
   readonly tickMs: number;
 }
 
-/** Everything but `wake`, which is the policy of this class. */
-export type LocalNodePorts = Omit<ReplicaPorts, 'wake'>;
+/** Everything but when to call the replica, which is the policy of this class. */
+export type LocalNodePorts = Omit<ReplicaPorts, 'wake' | 'wakeLater'>;
+
+/** Followers whose callers wait for nothing hear of a commit at most about twice as late. */
+const TELL_COMMIT_MS = 1;
 
 export class LocalPlacementNode implements PlacementNode {
   readonly replica: Replica;
   private readonly now: () => number;
   private readonly ticker: NodeJS.Timeout;
+  private later: NodeJS.Timeout | null = null;
 
   /** Starts to take part at once. Throws `CorruptionError` for a log or state that cannot be used. */
   constructor(ports: LocalNodePorts, options: LocalNodeOptions) {
     this.now = () => ports.now();
+    const process = (): void => replica.process();
     const replica: Replica = new Replica(
       {
         log: ports.log,
@@ -65,7 +70,8 @@ export class LocalPlacementNode implements PlacementNode {
         stateBytes: () => ports.stateBytes(),
         onFault: (fault) => ports.onFault(fault),
         onChange: () => ports.onChange(),
-        wake: () => setImmediate(() => this.replica.process()),
+        wake: () => setImmediate(process),
+        wakeLater: () => this.wakeLater(),
       },
       options,
     );
@@ -128,7 +134,13 @@ export class LocalPlacementNode implements PlacementNode {
       await new Promise((resolve) => setTimeout(resolve, HAND_OVER_POLL_MS));
     }
     clearInterval(this.ticker);
+    if (this.later !== null) clearTimeout(this.later);
     this.replica.stop();
+  }
+
+  private wakeLater(): void {
+    if (this.later === null) this.later = setTimeout(() => this.replica.tellCommit(), TELL_COMMIT_MS);
+    else this.later.refresh();
   }
 
   private change(start: (deadline: number, reply: Reply<GroupStatus>) => void): Promise<GroupStatus> {

@@ -25,6 +25,8 @@ export interface ReplicaPorts {
    * `process` runs.
    */
   wake(): void;
+  /** `Replica.tellCommit` is to be called in one or two milliseconds. Asked for once until it runs. */
+  wakeLater(): void;
   /** This replica has stopped voting and serving for the rest of its life. Called once, last of all. */
   onFault(fault: Error): void;
   /** Role, leader, membership or addresses are others than before. */

@@ -30,6 +30,7 @@ import {
   type Entry,
   entryKinds,
   type HardState,
+  type LogIndex,
   type Message,
   type Ready,
   type ReplicaId,
@@ -92,6 +93,8 @@ export class Replica {
   private nextSequence: number;
   private ticks = 0;
   private isWoken = false;
+  /** What the followers are told when nothing else was to be told them for a moment; 0: the host was not asked for that. */
+  private commitToTell: LogIndex = 0;
   /** A received state is being made the present one: nothing else may touch state and core. */
   private isInstalling = false;
   private isStopped = false;
@@ -205,7 +208,29 @@ export class Replica {
       this.maintenance.run();
       this.campaignWhenAlone();
       if (this.consensus.hasReady()) this.wakeUp();
+      this.tellCommitLater();
     });
+  }
+
+  /**
+   * Followers hear of a commit with the next entries, which saves two messages per write. This is for the case that no more
+   * entries come.
+   */
+  tellCommit(): void {
+    const index = this.commitToTell;
+    this.commitToTell = 0;
+    this.guarded(() => {
+      this.consensus.tellCommit(index);
+      if (this.isInstalling) return;
+      if (this.consensus.hasReady()) this.wakeUp();
+      this.tellCommitLater();
+    });
+  }
+
+  private tellCommitLater(): void {
+    if (this.commitToTell !== 0) return;
+    this.commitToTell = this.consensus.untoldCommit();
+    if (this.commitToTell !== 0) this.ports.wakeLater();
   }
 
   /** A peer cannot be reached at the moment. */
@@ -404,14 +429,22 @@ export class Replica {
       isDurable();
       return;
     }
-    this.ports.log.append({ hardState, entries, mustSync }, (error) => {
+    const mayBlock = mustSync && this.isNobodyWaiting(ready);
+    if (mayBlock) this.ports.transport.flush?.();
+    this.ports.log.append({ hardState, entries, mustSync, mayBlock }, (error) => {
       if (error !== null) this.fail(error);
       else this.guarded(isDurable);
     });
   }
 
+  /** The round has no answer for a caller of this replica, which would be late if the disk came first. */
+  private isNobodyWaiting({ committed, readStates }: Ready): boolean {
+    return (committed.length === 0 || this.proposals.isEmpty) && readStates.length === 0;
+  }
+
   private becameDurable(number: number, messages: readonly Message[]): void {
     this.send(messages);
+    if (messages.length > 0) this.ports.transport.flush?.();
     this.consensus.persisted(number);
     this.wakeUp();
   }

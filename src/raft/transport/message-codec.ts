@@ -27,7 +27,7 @@ import type { AppendRequest, Entry, EntryKind, Message, ProposeRequest, ReplicaI
 import { entryKinds } from '../consensus/types.ts';
 
 /** Grows with every change of the layout; both ends of a stream must have the same. */
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 /** The sender does not speak the language of the hello it gave, or the bytes were damaged on the way. */
 export class MessageCodecError extends Error {

@@ -1,4 +1,4 @@
-/** Sizes and times of node-to-node traffic, and how gRPC is set up for it. Thread: the Raft worker. */
+/** Sizes and times of node-to-node traffic, and how gRPC is set up for the part of it that uses it. Thread: the Raft worker. */
 import type { ChannelOptions, ServiceError } from '@grpc/grpc-js';
 
 export interface PeerLimits {
@@ -33,13 +33,16 @@ export const defaultPeerLimits: PeerLimits = {
   keepAliveTimeoutMs: 3_000,
 };
 
+/** The largest body of a frame in a stream of messages: holds an append with one entry of the largest size. */
+export const streamFrameBytesMax = 16 * 1024 * 1024;
+
 /** HTTP/2 starts with 64 KiB, which is the speed limit of a connection with a long round trip. */
 export const flowControlWindowBytes = 4 * 1024 * 1024;
 
 /** No single message may be larger: a frame, or an append with one entry of the largest size. */
 const messageBytesMax = 64 * 1024 * 1024;
 
-/** grpc-js turns Nagle's algorithm off for connections that it opens, and messages travel on those alone. */
+/** Of joining, asking and snapshots. */
 export const peerChannelOptions: ChannelOptions = {
   'grpc.keepalive_permit_without_calls': 1,
   'grpc.max_send_message_length': messageBytesMax,

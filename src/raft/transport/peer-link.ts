@@ -1,21 +1,31 @@
 /**
  * The stream of messages to one peer: connects when there is something to send, sends what a turn of the replica has in
  * one frame, holds back for a slow peer, and connects again with back-off. Thread: the Raft worker; owned by
- * `GrpcTransport`.
+ * `PeerTransport`. The bytes are described in `stream-frames.ts`.
  *
  * States: `idle` (never needed or closed for good) → `connecting` → `open` → `waiting` (back-off) → `connecting` …
  * Messages wait while connecting, are dropped while waiting, and a peer that opens a stream to us ends the wait.
  */
-import { type Client, type ClientWritableStream, type ServiceError, status } from '@grpc/grpc-js';
+import type { Socket } from 'node:net';
+import { status } from '@grpc/grpc-js';
 import type { Logger } from '../../observability/log.ts';
-import { PeerServiceService, StreamMessagesResponse } from '../../rpc/generated/ringmq/raft/v1/peer.ts';
+import { toError } from '../../std/errors.ts';
 import type { ReplicaId } from '../consensus/types.ts';
 import type { BatchMessage } from './message-codec.ts';
-import { failureText, type PeerLimits } from './peer-limits.ts';
+import type { PeerLimits } from './peer-limits.ts';
 import type { PeerIdentity, PeerTls, TransportCounters } from './peer-ports.ts';
-import { peerClient } from './peer-security.ts';
+import { peerSocket } from './peer-security.ts';
 import { SendQueue } from './send-queue.ts';
-import { encodeBatchFrame, encodeHelloFrame, helloOf } from './stream-frames.ts';
+import {
+  decodeRefusal,
+  encodeBatchFrame,
+  encodeFrame,
+  encodeOpening,
+  FrameReader,
+  frameKinds,
+  helloOf,
+  smallFrameBytesMax,
+} from './stream-frames.ts';
 
 /** What all links of a node share. */
 export interface LinkEnvironment {
@@ -31,20 +41,30 @@ export interface LinkEnvironment {
 }
 
 type LinkState = 'idle' | 'connecting' | 'open' | 'waiting';
-type Call = ClientWritableStream<Buffer>;
+
+interface Failure {
+  /** The peer does not want this node's messages, and will not soon. */
+  readonly isRefusal: boolean;
+  readonly reason: string;
+}
+
+const pingFrame = encodeFrame(frameKinds.ping, new Uint8Array(0));
 
 export class PeerLink {
   readonly replica: ReplicaId;
   readonly address: string;
   private readonly environment: LinkEnvironment;
   private readonly queue: SendQueue;
+  private readonly onWritten = (): void => {
+    if (!this.queue.isEmpty) this.flush();
+  };
   private state: LinkState = 'idle';
   private isClosed = false;
-  private client: Client | null = null;
-  private call: Call | null = null;
+  private socket: Socket | null = null;
   private timer: NodeJS.Timeout | null = null;
   private backOffMs: number;
-  private inFlightBytes = 0;
+  /** Turns of the keep-alive since the ping that has no answer; 0: none is owed. */
+  private pingAge = 0;
   private isFlushScheduled = false;
   private isReportScheduled = false;
   /** Why the last connection failed; the same reason is logged once. */
@@ -78,6 +98,21 @@ export class PeerLink {
     else if (this.state === 'open') this.scheduleFlush();
   }
 
+  /** What was sent leaves now, in one frame as far as it fits, when the peer keeps up. */
+  flush(): void {
+    const { limits, counters } = this.environment;
+    const { socket, queue } = this;
+    if (socket === null) return;
+    while (this.state === 'open' && !queue.isEmpty && socket.writableLength < limits.inFlightBytesMax) {
+      const { messages, bytes } = queue.take(limits.frameBytesMax);
+      const frame = encodeBatchFrame(messages, bytes);
+      counters.messagesSent += messages.length;
+      counters.framesSent += 1;
+      counters.bytesSent += frame.length;
+      socket.write(frame, this.onWritten);
+    }
+  }
+
   /** Connects without having something to send. */
   open(): void {
     if (this.state === 'idle') this.connect();
@@ -103,42 +138,85 @@ export class PeerLink {
     const { identity, tls, limits } = this.environment;
     this.disconnect();
     this.state = 'connecting';
-    const client = peerClient(this.address, tls, limits);
-    const call: Call = client.makeClientStreamRequest(
-      PeerServiceService.streamMessages.path,
-      (frame: Buffer) => frame,
-      StreamMessagesResponse.decode,
-      (error: ServiceError | null) => this.onEnd(call, error),
+    this.timer = setTimeout(
+      () => this.fail({ isRefusal: false, reason: 'it does not answer' }),
+      limits.connectTimeoutMs,
     );
-    this.client = client;
-    this.call = call;
-    call.on('metadata', () => this.onOpen(call));
-    // The callback above says why a call ended; without a listener this event would end the process.
-    call.on('error', () => undefined);
-    call.write(encodeHelloFrame(helloOf(identity(), this.replica)));
-    // Cancelling ends the call, and `onEnd` does the rest.
-    this.timer = setTimeout(() => call.cancel(), limits.connectTimeoutMs);
+    try {
+      const socket = peerSocket(this.address, tls);
+      this.socket = socket;
+      this.listen(socket);
+      socket.write(encodeOpening(helloOf(identity(), this.replica)));
+    } catch (error) {
+      // An address or a certificate that nobody can connect with. Not inside of this call, which may come from `send`.
+      this.clearTimer();
+      this.timer = setTimeout(() => this.fail({ isRefusal: false, reason: toError(error).message }), 0);
+    }
+  }
+
+  private listen(socket: Socket): void {
+    const isCurrent = (): boolean => socket === this.socket;
+    let reason = 'the peer ended the stream';
+    const reader = new FrameReader(smallFrameBytesMax, (kind, body) => {
+      this.take(kind, body);
+      return isCurrent();
+    });
+    socket.on('data', (chunk: Buffer) => {
+      if (!isCurrent()) return;
+      try {
+        reader.push(chunk);
+      } catch (error) {
+        this.fail({ isRefusal: false, reason: toError(error).message });
+      }
+    });
+    socket.on('error', (error) => {
+      reason = error.message;
+    });
+    socket.on('close', () => {
+      if (isCurrent()) this.fail({ isRefusal: false, reason });
+    });
+  }
+
+  private take(kind: number, body: Buffer): void {
+    if (kind === frameKinds.refused) {
+      const { code, details } = decodeRefusal(body);
+      this.fail({ isRefusal: code === status.FAILED_PRECONDITION || code === status.UNAUTHENTICATED, reason: details });
+    } else if (kind === frameKinds.accepted && this.state === 'connecting') this.onOpen();
+    else if (kind === frameKinds.pong) this.pingAge = 0;
+    else this.fail({ isRefusal: false, reason: `it sent a frame of kind ${kind}` });
   }
 
   /** The peer has accepted the hello. */
-  private onOpen(call: Call): void {
-    if (call !== this.call) return;
+  private onOpen(): void {
+    const { limits, counters, logger } = this.environment;
     this.clearTimer();
     this.state = 'open';
-    this.backOffMs = this.environment.limits.backOffMinMs;
-    this.environment.counters.connectionsOpened += 1;
-    if (this.failure !== '') this.environment.logger.info('Peer is reached again', this.logFields());
+    this.pingAge = 0;
+    this.timer = setInterval(() => this.keepAlive(), limits.keepAliveMs);
+    this.backOffMs = limits.backOffMinMs;
+    counters.connectionsOpened += 1;
+    if (this.failure !== '') logger.info('Peer is reached again', this.logFields());
     this.failure = '';
     this.flush();
   }
 
-  private onEnd(call: Call, error: ServiceError | null): void {
-    if (call !== this.call) return;
+  /** Counts turns instead of time: a process that slept has the answer in its socket, and must read it first. */
+  private keepAlive(): void {
+    const { keepAliveMs, keepAliveTimeoutMs } = this.environment.limits;
+    if (this.pingAge === 0) this.socket?.write(pingFrame);
+    this.pingAge += 1;
+    if (this.pingAge > Math.max(1, keepAliveTimeoutMs / keepAliveMs)) {
+      this.fail({ isRefusal: false, reason: 'it does not answer any more' });
+    }
+  }
+
+  private fail(failure: Failure): void {
+    if (this.state !== 'connecting' && this.state !== 'open') return;
     this.disconnect();
     const { limits, counters } = this.environment;
     counters.connectionsFailed += 1;
     counters.droppedUnreachable += this.queue.clear();
-    this.logFailure(error);
+    this.logFailure(failure);
     this.reportUnreachable();
     this.state = 'waiting';
     // Between half and all of it, so that peers do not meet again and again.
@@ -152,13 +230,12 @@ export class PeerLink {
     else this.state = 'idle';
   }
 
-  private logFailure(error: ServiceError | null): void {
-    const isRefusal = error?.code === status.FAILED_PRECONDITION || error?.code === status.UNAUTHENTICATED;
+  private logFailure({ isRefusal, reason }: Failure): void {
     // How exactly a peer cannot be reached changes from one attempt to the next.
-    const failure = isRefusal ? failureText(error) : 'unreachable';
+    const failure = isRefusal ? reason : 'unreachable';
     if (failure === this.failure) return;
     this.failure = failure;
-    const fields = { ...this.logFields(), reason: error === null ? 'the peer ended the stream' : failureText(error) };
+    const fields = { ...this.logFields(), reason };
     this.environment.logger.warn(isRefusal ? 'Peer refuses messages' : 'Peer is not reached', fields);
   }
 
@@ -175,29 +252,6 @@ export class PeerLink {
     });
   }
 
-  private flush(): void {
-    const { limits, counters } = this.environment;
-    while (this.state === 'open' && !this.queue.isEmpty && this.inFlightBytes < limits.inFlightBytesMax) {
-      const { messages, bytes } = this.queue.take(limits.frameBytesMax);
-      const frame = encodeBatchFrame(messages, bytes);
-      counters.messagesSent += messages.length;
-      counters.framesSent += 1;
-      counters.bytesSent += frame.length;
-      this.write(frame);
-    }
-  }
-
-  private write(frame: Buffer): void {
-    const { call } = this;
-    if (call === null) return;
-    this.inFlightBytes += frame.length;
-    call.write(frame, () => {
-      if (call !== this.call) return;
-      this.inFlightBytes -= frame.length;
-      if (!this.queue.isEmpty) this.flush();
-    });
-  }
-
   /** At most one report waits, however many messages get lost. */
   private reportUnreachable(): void {
     if (this.isReportScheduled || this.isClosed) return;
@@ -210,12 +264,9 @@ export class PeerLink {
 
   private disconnect(): void {
     this.clearTimer();
-    const { call, client } = this;
-    this.call = null;
-    this.client = null;
-    this.inFlightBytes = 0;
-    call?.cancel();
-    client?.close();
+    const { socket } = this;
+    this.socket = null;
+    socket?.destroy();
   }
 
   private clearTimer(): void {

@@ -1,6 +1,6 @@
 /**
  * Streams the state of this replica to a follower, over a connection of its own so that heartbeats never wait behind it.
- * Thread: the Raft worker; used by `GrpcTransport`.
+ * Thread: the Raft worker; used by `PeerTransport`.
  *
  * One chunk is read per turn of the event loop, and only while the receiver is less than the window behind: the memory
  * for a snapshot is one window, and the thread is held for one chunk at a time.

@@ -111,8 +111,8 @@ export const editCanaries: readonly Mutation[] = [
     edits: [
       {
         file: `${consensus}/replication.ts`,
-        find: 'commit: Math.min(progress.match, core.log.commit),',
-        replace: 'commit: core.log.commit,',
+        find: 'const commit = Math.min(progress.match, core.log.commit);',
+        replace: 'const { commit } = core.log;',
       },
     ],
   },
@@ -160,7 +160,7 @@ export const editCanaries: readonly Mutation[] = [
   {
     name: 'stale-heartbeat-confirms',
     bug: 'any answer to a heartbeat confirms every read that waits',
-    seedsMax: 3000,
+    seedsMax: 5000,
     needs: ['partition', 'duplicate', 'delay', 'clog', 'pause'],
     edits: [
       {

@@ -84,6 +84,51 @@ describe('Consensus', () => {
     expect(group.sent.filter(isAppend)).toHaveLength(2);
   });
 
+  it('ready() does tell of a commit with the next entries, and on its own only when it is asked to', () => {
+    const group = new TestGroup([1, 2, 3]);
+    group.elect(1);
+    group.sent = [];
+    group.propose(1, 'a');
+    group.run();
+    const { core } = group.at(1);
+    expect([core.status().commit, group.at(2).core.status().commit]).toEqual([2, 1]);
+    expect(group.sent.filter(isAppend)).toHaveLength(2);
+    group.propose(1, 'b');
+    group.run();
+    expect(group.at(2).core.status().commit).toBe(2);
+    expect([core.untoldCommit(), group.at(2).core.untoldCommit()]).toEqual([3, 0]);
+    core.tellCommit(3);
+    group.run();
+    expect([group.at(2).core.status().commit, group.at(3).core.status().commit]).toEqual([3, 3]);
+    expect(core.untoldCommit()).toBe(0);
+    core.tellCommit(3);
+    expect(core.hasReady()).toBe(false);
+  });
+
+  it('ready() does tell of a commit at once whoever passed the command on, or waits with a read', () => {
+    const group = new TestGroup([1, 2, 3]);
+    group.elect(1);
+    group.propose(2, 'a');
+    group.run();
+    const commitOf = (id: number): number => group.at(id).core.status().commit;
+    expect([commitOf(1), commitOf(2), commitOf(3)]).toEqual([2, 2, 1]);
+    group.propose(1, 'b');
+    group.run();
+    expect([commitOf(1), commitOf(2), commitOf(3)]).toEqual([3, 2, 2]);
+    group.at(3).core.readIndex(7);
+    group.run();
+    expect(group.at(3).readStates).toEqual([{ context: 7, index: 3 }]);
+    expect(commitOf(3)).toBe(3);
+  });
+
+  it('ready() does tell a member at once that it is removed', () => {
+    const group = new TestGroup([1, 2, 3]);
+    group.elect(1);
+    group.at(1).core.proposeMembership({ changes: [{ action: 'remove', replica: 3 }], context: nothing });
+    group.run();
+    expect(group.at(3).core.status().membership.voters).toEqual([1, 2]);
+  });
+
   it('propose() does split what it forwards by size', () => {
     const group = new TestGroup([1, 2], { messageBytesMax: 100 });
     group.elect(1);

@@ -75,6 +75,20 @@ describe('Progress', () => {
     expect(progress.isCommitNews(6)).toBe(true);
   });
 
+  it('isCommitDue() does hold when everybody is to know, or somebody waits at the follower', () => {
+    const progress = replicating(5);
+    progress.sent(10, 100, 5);
+    expect([progress.isCommitDue(8, 5), progress.isCommitDue(8, 6)]).toEqual([false, true]);
+    progress.wants(9, 9);
+    progress.wants(12, 13);
+    expect([progress.isCommitDue(8, 0), progress.isCommitDue(9, 0)]).toEqual([false, true]);
+    progress.told(9);
+    expect([progress.isCommitDue(10, 0), progress.isCommitDue(12, 0)]).toEqual([true, true]);
+    progress.told(13);
+    expect(progress.isCommitDue(15, 0)).toBe(false);
+    expect(progress.isCommitNews(15)).toBe(true);
+  });
+
   it('becomeSnapshot() does pause until the stream has ended', () => {
     const progress = new Progress(2, 3, true, limits);
     progress.becomeSnapshot(10);

@@ -76,10 +76,37 @@ export class LogFixture {
   }
 
   /** Appends and notes the answer under `name`. */
-  append(log: RaftLog, entries: readonly Entry[], hardState: HardState | null = null, name = ''): void {
-    log.append({ entries, hardState, mustSync: true }, (error) => {
+  append(
+    log: RaftLog,
+    entries: readonly Entry[],
+    hardState: HardState | null = null,
+    name = '',
+    mayBlock = false,
+  ): void {
+    log.append({ entries, hardState, mustSync: true, mayBlock }, (error) => {
       this.answers.push(`${name}${error === null ? 'ok' : ((error as { code?: string }).code ?? error.message)}`);
     });
+  }
+
+  /** The disk, for which the thread waits itself while `isQuick` says so. */
+  quickDisk(isQuick: () => boolean): FileSystem {
+    const { disk } = this;
+    return {
+      list: () => disk.list(),
+      open: (name, options) => {
+        const file = disk.open(name, options);
+        file.syncQuickly = () => {
+          if (!isQuick()) return false;
+          file.syncNow();
+          return true;
+        };
+        return file;
+      },
+      rename: (from, to) => disk.rename(from, to),
+      remove: (name) => disk.remove(name),
+      syncFolder: () => disk.syncFolder(),
+      freeBytes: () => disk.freeBytes(),
+    };
   }
 
   /** Runs syncs until none is left. */

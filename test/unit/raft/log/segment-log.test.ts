@@ -54,6 +54,46 @@ describe('append()', () => {
     expect(contentOf(fixture.open()).entries).toEqual(entriesOf(1, 50).map(textOf));
   });
 
+  it('waits for a quick disk inside of the call when it may, and only with a small write and nothing under way', () => {
+    const fixture = new LogFixture();
+    let isQuick = true;
+    const log = fixture.open(
+      {},
+      fixture.quickDisk(() => isQuick),
+    );
+    fixture.append(log, [entry(1)], hardStateOf(1), 'a ', true);
+    expect(fixture.answers).toEqual(['a ok']);
+    fixture.append(log, [entry(2)], null, 'not asked to ');
+    fixture.append(log, [entry(3)], null, 'behind one ', true);
+    expect(fixture.answers).toHaveLength(1);
+    fixture.settle();
+    fixture.append(log, entriesOf(4, 20), null, 'large ', true);
+    expect(fixture.answers).toHaveLength(3);
+    fixture.settle();
+    isQuick = false;
+    fixture.append(log, [entry(21)], null, 'slow ', true);
+    expect(fixture.answers).toHaveLength(4);
+    fixture.settle();
+    isQuick = true;
+    fixture.append(log, [entry(22)], null, 'b ', true);
+    expect(fixture.answers).toEqual(['a ok', 'not asked to ok', 'behind one ok', 'large ok', 'slow ok', 'b ok']);
+    fixture.disk.crash('drop');
+    expect(contentOf(fixture.open()).entries).toEqual(entriesOf(1, 22).map(textOf));
+  });
+
+  it('is dead when the sync that it waits for fails', () => {
+    const fixture = new LogFixture();
+    const log = fixture.open(
+      {},
+      fixture.quickDisk(() => true),
+    );
+    fixture.disk.fail('sync');
+    fixture.append(log, [entry(1)], null, '', true);
+    fixture.append(log, [entry(2)], null, '', true);
+    expect(fixture.answers).toEqual(['EIO', 'EIO']);
+    expect(log.failure).not.toBeNull();
+  });
+
   it('answers in the order of the calls', () => {
     const fixture = new LogFixture();
     const log = fixture.open();
@@ -294,6 +334,27 @@ describe('a disk that fails', () => {
     fixture.settle();
     fixture.disk.crash('drop');
     expect(fixture.open().lastIndex()).toBe(5);
+  });
+
+  it('writes nothing ahead any more when it is cut as fast as it grows', () => {
+    const fixture = new LogFixture();
+    const log = fixture.open();
+    const grow = (first: number): number => {
+      const before = fixture.disk.counts.bytesWritten;
+      for (let index = first; index < first + 400; index += 1) {
+        fixture.fill(log, index, index);
+        if (index % 50 === 0) log.compact(positionOf(index - 20));
+      }
+      return fixture.disk.counts.bytesWritten - before;
+    };
+    const first = grow(1);
+    grow(401);
+    const third = grow(801);
+    expect(third).toBeLessThan(first - 16 * 1024);
+    fixture.settle();
+    expect(fixture.disk.list().length).toBeLessThanOrEqual(4);
+    fixture.disk.crash('drop');
+    expect(fixture.open().lastIndex()).toBe(1200);
   });
 
   it('goes on without a prepared segment when the disk is full, and dies only when a write has no room', () => {

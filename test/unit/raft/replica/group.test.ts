@@ -150,6 +150,16 @@ describe('LocalPlacementNode, membership', () => {
     });
   });
 
+  it('remove() is answered again when it is asked again, and refused for whoever never was a member', async () => {
+    group = await LocalGroup.found(3);
+    const leader = await group.leader();
+    const follower = await group.follower();
+    const id = String(follower.member.replica);
+    await leader.node.remove(id);
+    expect((await leader.node.remove(id)).members).toHaveLength(2);
+    await expect(leader.node.remove('12345')).rejects.toMatchObject({ code: 'MEMBERSHIP_REFUSED' });
+  });
+
   it('remove() refuses what would lose the quorum', async () => {
     group = await LocalGroup.found(3);
     const leader = await group.leader();

@@ -100,7 +100,7 @@ function send(peer: TestPeer, message = snapshotMessage()): { readonly results: 
   return { results };
 }
 
-describe('GrpcTransport.sendSnapshot()', () => {
+describe('PeerTransport.sendSnapshot()', () => {
   it('brings all chunks in order, with the position of the source, and reports once', async () => {
     const source = new TestSource(50, 10_000);
     const receiver = new TestReceiver();

@@ -1,8 +1,8 @@
 /** One node's traffic, with a real server on a free port: what it receives is written down. Thread of the test. */
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { createLogger, type RootLogger } from '../../../../src/observability/log.ts';
+import { SharedPort } from '../../../../src/raft/api/shared-port.ts';
 import type { Message, ReplicaId } from '../../../../src/raft/consensus/types.ts';
-import { GrpcTransport, type GrpcTransportOptions } from '../../../../src/raft/transport/grpc-transport.ts';
 import {
   newTransportCounters,
   type PeerHandlers,
@@ -10,14 +10,15 @@ import {
   type PeerTls,
 } from '../../../../src/raft/transport/peer-ports.ts';
 import { type PeerService, peerService } from '../../../../src/raft/transport/peer-service.ts';
+import { PeerTransport, type PeerTransportOptions } from '../../../../src/raft/transport/peer-transport.ts';
 
 export interface TestPeerOptions {
   readonly replica: ReplicaId;
   readonly clusterId?: string;
   readonly tls?: PeerTls | null;
   readonly joinToken?: string | null;
-  readonly limits?: GrpcTransportOptions['limits'];
-  readonly openSnapshot?: GrpcTransportOptions['openSnapshot'];
+  readonly limits?: PeerTransportOptions['limits'];
+  readonly openSnapshot?: PeerTransportOptions['openSnapshot'];
   readonly beginInstall?: PeerHandlers['beginInstall'];
   readonly join?: PeerHandlers['join'];
   readonly port?: number;
@@ -43,10 +44,11 @@ export class TestPeer {
   readonly log: string[] = [];
   readonly counters = newTransportCounters();
   readonly addresses = new Map<ReplicaId, string>();
-  readonly transport: GrpcTransport;
+  readonly transport: PeerTransport;
   readonly service: PeerService;
   identity: PeerIdentity;
   port = 0;
+  private shared: SharedPort | null = null;
   private readonly options: TestPeerOptions;
   private readonly server = new Server({ 'grpc.max_receive_message_length': 16 * 1024 * 1024 });
 
@@ -57,7 +59,7 @@ export class TestPeer {
     this.identity = { clusterId, replica, name: `node-${replica}` };
     const logger = this.logger();
     const { counters } = this;
-    this.transport = new GrpcTransport({
+    this.transport = new PeerTransport({
       identity: () => this.identity,
       addressOf: (each) => this.addresses.get(each) ?? null,
       openSnapshot: options.openSnapshot ?? unused('openSnapshot'),
@@ -107,18 +109,21 @@ export class TestPeer {
   async stop(): Promise<void> {
     this.transport.close();
     this.service.close();
-    await new Promise<void>((resolve, reject) => {
-      this.server.tryShutdown((error) => (error === undefined ? resolve() : reject(error)));
-    });
+    this.server.tryShutdown(() => undefined);
+    await this.shared?.close(1_000, () => this.server.forceShutdown());
   }
 
   private async listen(): Promise<void> {
-    const credentials = credentialsOf(this.options.tls ?? null);
-    this.port = await new Promise<number>((resolve, reject) => {
-      this.server.bindAsync(`127.0.0.1:${this.options.port ?? 0}`, credentials, (error, port) =>
-        error === null ? resolve(port) : reject(error),
-      );
+    const injector = this.server.createConnectionInjector(ServerCredentials.createInsecure());
+    const { tls = null, port = 0 } = this.options;
+    this.shared = await SharedPort.open({
+      host: '127.0.0.1',
+      port,
+      tls: tls === null ? null : { ...tls, requireClientCertificate: true },
+      toHttp2: (socket) => injector.injectConnection(socket),
+      streams: this.service.streams,
     });
+    this.port = this.shared.port;
   }
 
   private logger(): RootLogger {
@@ -128,11 +133,6 @@ export class TestPeer {
     };
     return createLogger({ level: 'debug', format: 'json', write });
   }
-}
-
-function credentialsOf(tls: PeerTls | null): ServerCredentials {
-  if (tls === null) return ServerCredentials.createInsecure();
-  return ServerCredentials.createSsl(tls.ca, [{ private_key: tls.key, cert_chain: tls.certificate }], true);
 }
 
 export const eventually = { timeout: 8_000, interval: 5 };

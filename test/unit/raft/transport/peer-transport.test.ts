@@ -44,7 +44,7 @@ function append(from: ReplicaId, to: ReplicaId, previousIndex: number, size: num
   return { type: 'append', from, to, term: 3, previousIndex, previousTerm: 3, entries, commit: 0 };
 }
 
-describe('GrpcTransport.send()', () => {
+describe('PeerTransport.send()', () => {
   it('delivers messages to the peers that they are for, in their order', async () => {
     const [a, b] = await startPair();
     const c = await start({ replica: 3 });

@@ -13,7 +13,7 @@ import { type LinkEnvironment, PeerLink } from './peer-link.ts';
 import type { PeerIdentity, PeerTls, SnapshotMessage, SnapshotSource, TransportCounters } from './peer-ports.ts';
 import { SnapshotSender } from './snapshot-sender.ts';
 
-export interface GrpcTransportOptions {
+export interface PeerTransportOptions {
   identity(): PeerIdentity;
   /** `host:port` of a replica; null when it is unknown. May change at any time. */
   addressOf(replica: ReplicaId): string | null;
@@ -29,14 +29,14 @@ export interface GrpcTransportOptions {
   readonly limits?: Partial<PeerLimits>;
 }
 
-export class GrpcTransport implements Transport {
-  private readonly options: GrpcTransportOptions;
+export class PeerTransport implements Transport {
+  private readonly options: PeerTransportOptions;
   private readonly environment: LinkEnvironment;
   private readonly links = new Map<ReplicaId, PeerLink>();
   private readonly snapshots = new Map<ReplicaId, SnapshotSender>();
   private isClosed = false;
 
-  constructor(options: GrpcTransportOptions) {
+  constructor(options: PeerTransportOptions) {
     const { tls, counters, logger } = options;
     this.options = options;
     this.environment = {
@@ -57,6 +57,10 @@ export class GrpcTransport implements Transport {
       if (link === null) this.options.counters.droppedUnknownPeer += 1;
       else link.send(message);
     }
+  }
+
+  flush(): void {
+    for (const link of this.links.values()) link.flush();
   }
 
   sendSnapshot(message: SnapshotMessage, done: (hasArrived: boolean) => void): void {

@@ -50,6 +50,7 @@ class Script {
     take: ([id]) => this.#take(this.#at(id)),
     persist: ([id, rounds]) => this.#persist(this.#at(id), Number(rounds ?? this.#at(id).rounds.length)),
     apply: ([id]) => this.#apply(this.#at(id)),
+    tell: ([id]) => this.#tell(this.#at(id)),
     deliver: (words) => this.#deliverMatching(words, (message) => this.#deliver(message)),
     repeat: (words) => this.#repeat(words),
     lose: (words) => this.#deliverMatching(words, () => {}),
@@ -135,6 +136,10 @@ class Script {
     replica.apply();
     this.#say(`${replica.id} has applied ${replica.state.index}`);
     if (replica.state.membership !== before) this.#say(`  membership: ${formatMembership(replica.state.membership)}`);
+  }
+
+  #tell(replica: TestReplica): void {
+    replica.core.tellCommit(replica.core.status().commit);
   }
 
   #post(replica: TestReplica): void {

@@ -35,7 +35,7 @@ const steps: readonly Step[] = [
   { name: 'dead code', command: ['npm', 'run', '--silent', 'dead'], limitMinutes: 2 },
   { name: 'tests', command: ['npm', 'test'], limitMinutes: 8 },
   { name: 'package', command: ['npm', 'run', '--silent', 'pack:smoke'], limitMinutes: 4 },
-  { name: 'interoperability', command: ['npm', 'run', '--silent', 'test:interop'], limitMinutes: 6 },
+  { name: 'interoperability', command: ['npm', 'run', '--silent', 'test:interop'], limitMinutes: 12 },
   { name: 'benchmarks run', command: ['npm', 'run', '--silent', 'bench:smoke'], limitMinutes: 3 },
 ];
 

@@ -184,7 +184,8 @@ class Round {
 
   #isRepetition(append: Append): boolean {
     const [header] = append.headers;
-    if (append.leaderEpoch === 'replica' || header.producerId < 0) return false;
+    // None of them may go by unchecked, wherever it stands.
+    if (append.leaderEpoch === 'replica' || append.headers.every(({ producerId }) => producerId < 0)) return false;
     if (append.headers.length > 1) {
       throw new StorageError('STORAGE_BATCH_INVALID', 'Cannot append batches of a producer: there is more than one');
     }

@@ -1,4 +1,7 @@
-/** RingMQ's own error codes, the one table of them: `docs/errors.md` is generated from it. Any thread. */
+/**
+ * Error codes of the broker itself. What a part of the core answers to its callers is beside that part, as in
+ * `core/streams/storage-error.ts`; `docs/errors.md` is generated from all of them. Any thread.
+ */
 
 /** Code → what it means and what to do about it. */
 export const errorCodes = {

@@ -81,6 +81,9 @@ describe('PartitionLog', () => {
     fixture.disk.crash('drop');
     const again = fixture.open();
     expect(fixture.append(again, batches[2])[0]).toMatchObject({ error: null, baseOffset: 2, isDuplicate: true });
+    // Behind a batch without a producer it would be stored again.
+    const behindPlain = Buffer.concat([batchOf(['plain']), batches[0]]);
+    expect(fixture.append(again, behindPlain)[0].error?.code).toBe('STORAGE_BATCH_INVALID');
     const gap = batchOf(['x'], { producerId: 7, producerEpoch: 0, baseSequence: 9 });
     expect(fixture.append(again, gap)[0].error?.code).toBe('STORAGE_SEQUENCE_OUT_OF_ORDER');
     fixture.append(again, batchOf(['x'], { producerId: 7, producerEpoch: 1, baseSequence: 0 }));

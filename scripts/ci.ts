@@ -31,6 +31,7 @@ const steps: readonly Step[] = [
   { name: 'tidy', command: ['npm', 'run', '--silent', 'tidy'], limitMinutes: 1 },
   { name: 'types', command: ['npm', 'run', '--silent', 'types'], limitMinutes: 2 },
   { name: 'import law', command: ['npm', 'run', '--silent', 'law'], limitMinutes: 1 },
+  { name: 'conformance', command: ['npm', 'run', '--silent', 'conformance'], limitMinutes: 1 },
   { name: 'generated code', command: ['npm', 'run', '--silent', 'rpc', '--', '--check'], limitMinutes: 1 },
   { name: 'dead code', command: ['npm', 'run', '--silent', 'dead'], limitMinutes: 2 },
   { name: 'tests', command: ['npm', 'test'], limitMinutes: 8 },

@@ -17,8 +17,12 @@ import {
   type SettingSchema,
 } from '../src/config/json-schema.ts';
 import { type ConfigurationPart, createSchema, type StoragePart } from '../src/config/schema.ts';
+import { delayedErrorCodes } from '../src/core/delayed/delayed-error.ts';
+import { accessErrorCodes } from '../src/core/ports/access-administration.ts';
+import { queueErrorCodes } from '../src/core/queues/queue-error.ts';
 import { storageErrorCodes } from '../src/core/streams/storage-error.ts';
 import { streamErrorCodes } from '../src/core/streams/stream-catalog.ts';
+import { transactionErrorCodes } from '../src/core/transactions/transaction-error.ts';
 import { protocols } from '../src/protocols/registry.ts';
 import { errorCodes } from '../src/std/error-codes.ts';
 import { storageParts } from '../src/workers/storage/adapters.ts';
@@ -148,8 +152,16 @@ function table(rows: readonly string[]): string {
   return ['| setting | default | value | meaning | variable |', '|---|---|---|---|---|', ...rows, ''].join('\n');
 }
 
-/** The codes that callers can meet: the broker's own, and those of its storage and of operations on streams. */
-const errorTables = [errorCodes, storageErrorCodes, streamErrorCodes];
+/** The codes that callers can meet: the broker's own, and those of its services. */
+const errorTables = [
+  errorCodes,
+  accessErrorCodes,
+  delayedErrorCodes,
+  queueErrorCodes,
+  storageErrorCodes,
+  streamErrorCodes,
+  transactionErrorCodes,
+];
 
 export function renderErrorsDocument(): string {
   const meanings = errorTables.flatMap((codes) => Object.entries<string>(codes));

@@ -31,6 +31,13 @@ export function formatAddress({ host, port }: HostAndPort): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** The path in `unix:/run/ringmq.sock` or `unix:./ringmq.sock`. Undefined when it is no such address. */
+export function parseUnixAddress(text: string): string | undefined {
+  const path = /^unix:(\.{0,2}\/.+)$/.exec(text)?.[1];
+  // The kernel takes 107 bytes, of which a temporary folder beside the file needs some.
+  return path === undefined || path.includes('\0') || Buffer.byteLength(path) > 90 ? undefined : path;
+}
+
 function isHostName(text: string): boolean {
   // A last label of digits alone is an IPv4 address that went wrong, for example 10.0.0.256.
   return hostName.test(text) && !/(^|\.)\d+$/.test(text);

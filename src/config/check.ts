@@ -5,7 +5,7 @@
  * A walk of its own, because TypeBox's `Value` and `Compile` cost about 100 ms to import, know no positions and word
  * their messages for programmers; a unit test compares the verdicts of the two.
  */
-import { formatAddress, parseAddress } from './address.ts';
+import { formatAddress, parseAddress, parseUnixAddress } from './address.ts';
 import { escapeControls } from './escape.ts';
 import { describeExpected, formatPath, holdsSecret, type SettingPath, type SettingSchema } from './json-schema.ts';
 import { nearest } from './nearest.ts';
@@ -103,7 +103,8 @@ function acceptText(schema: SettingSchema, value: string): string | undefined {
   const length = [...value].length;
   if (length < minLength || length > maxLength) return undefined;
   if (pattern !== undefined && !new RegExp(pattern, 'u').test(value)) return undefined;
-  if (format !== 'host-port') return value;
+  if (format !== 'host-port' && format !== 'listen-address') return value;
+  if (format === 'listen-address' && parseUnixAddress(value) !== undefined) return value;
   const address = parseAddress(value);
   return address && formatAddress(address);
 }

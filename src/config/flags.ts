@@ -1,14 +1,14 @@
 /** Settings from the command line of `ringmq start`, and its help text. Pure; main thread. */
 import { didYouMean, quoteShort } from './check.ts';
 import { type SettingPath, type SettingSchema, walkSchema } from './json-schema.ts';
-import { type ConfigurationPart, ownFlags } from './schema.ts';
+import { type ConfigurationPart, flagTransports, ownFlags } from './schema.ts';
 import type { Problems } from './source.ts';
 
 /** A setting from a flag: of a path, or the address of a protocol's listener. In the order of the command line. */
 interface FlagSetting {
   /** As it was written, with dashes. */
   readonly name: string;
-  readonly target: SettingPath | { readonly protocol: string };
+  readonly target: SettingPath | { readonly protocol: string; readonly transport: string };
   readonly text: string;
 }
 
@@ -25,6 +25,9 @@ const pathFlags = new Map<string, SettingPath>([
   ['cluster', ['cluster', 'address']],
   ['join', ['cluster', 'join']],
   ['log-level', ['log', 'level']],
+  ['tls-certificate', ['tls', 'certificate']],
+  ['tls-key', ['tls', 'key']],
+  ['tls-ca', ['tls', 'ca']],
 ]);
 
 /** Reads `--name value`, `--name=value`, `--help` and `-h`. What it does not know becomes a problem. */
@@ -49,7 +52,7 @@ export function readFlags(
     const text = inline ?? argv[++index];
     if (text === undefined) problems.add({ kind: 'flag', name }, 'a value is missing');
     else if (name === '--config') file = text;
-    else settings.push(...settingOf(schema, name, text, problems));
+    else settings.push(...settingOf(schema, parts, name, text, problems));
   }
   return { file, settings };
 }
@@ -59,7 +62,7 @@ function isKnown(name: string, parts: readonly ConfigurationPart[]): boolean {
 }
 
 function flagNames(parts: readonly ConfigurationPart[]): string[] {
-  return [...ownFlags, ...parts.map((part) => part.name)];
+  return [...ownFlags, ...parts.flatMap(({ name }) => [name, ...flagTransports.map((each) => `${name}-${each}`)])];
 }
 
 function noteUnknown(name: string, parts: readonly ConfigurationPart[], problems: Problems): void {
@@ -71,12 +74,25 @@ function noteUnknown(name: string, parts: readonly ConfigurationPart[], problems
   }
 }
 
-function settingOf(schema: SettingSchema, name: string, text: string, problems: Problems): FlagSetting[] {
+/** `--<protocol>-<transport>` as protocol and transport. */
+function listenerOf(parts: readonly ConfigurationPart[], flag: string): { protocol: string; transport: string } {
+  if (parts.some(({ name }) => name === flag)) return { protocol: flag, transport: 'tcp' };
+  const at = flag.lastIndexOf('-');
+  return { protocol: flag.slice(0, at), transport: flag.slice(at + 1) };
+}
+
+function settingOf(
+  schema: SettingSchema,
+  parts: readonly ConfigurationPart[],
+  name: string,
+  text: string,
+  problems: Problems,
+): FlagSetting[] {
   const flag = name.slice(2);
   const path = pathFlags.get(flag);
   if (flag === 'join') return [{ name, target: ['cluster', 'join'], text: listOf(text) }];
   if (path !== undefined) return [{ name, target: path, text }];
-  if (flag !== 'set') return [{ name, target: { protocol: flag }, text }];
+  if (flag !== 'set') return [{ name, target: listenerOf(parts, flag), text }];
   const [dotted = '', value] = splitOnce(text);
   const origin = { kind: 'flag', name: `--set ${dotted}` } as const;
   if (value === undefined) {
@@ -132,7 +148,16 @@ export function startHelp(parts: readonly ConfigurationPart[]): string {
       `--${name} HOST:PORT`,
       `address of the ${name} listener (127.0.0.1:${defaultPort})`,
     ]),
-    ['--http HOST:PORT', 'address of HTTP and WebSocket'],
+    ...parts.flatMap(({ name }): [string, string][] => [
+      [`--${name}-tls HOST:PORT`, `address of ${name} over TLS`],
+      [`--${name}-ws HOST:PORT`, `address of ${name} over WebSocket`],
+      [`--${name}-wss HOST:PORT`, `address of ${name} over WebSocket and TLS`],
+      [`--${name}-unix PATH`, `Unix socket of ${name}`],
+    ]),
+    ['--tls-certificate FILE', 'certificate and chain of TLS listeners, PEM'],
+    ['--tls-key FILE', 'its private key, PEM'],
+    ['--tls-ca FILE', 'authorities of client certificates, PEM'],
+    ['--http HOST:PORT', 'address of HTTP: metrics, health, administration'],
     ['--cluster HOST:PORT', 'address for other nodes and clients of the placement centre'],
     ['--join HOST:PORT,…', 'nodes to ask for membership at the first start'],
     ['--log-level LEVEL', 'error, warn, info or debug'],

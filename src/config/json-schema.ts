@@ -120,6 +120,7 @@ function describeRange({ minimum, maximum }: SettingSchema): string {
 }
 
 function describeText({ format, pattern, minLength = 0, maxLength }: SettingSchema): string {
+  if (format === 'listen-address') return 'an address such as 127.0.0.1:1883, [::1]:1883 or unix:/path';
   if (format === 'host-port') return 'an address such as 127.0.0.1:1883 or [::1]:1883';
   let words = 'a text';
   if (maxLength !== undefined) words += ` of ${minLength} to ${maxLength} characters`;

@@ -12,6 +12,7 @@ import { checkNode, readText } from './check.ts';
 import { type Environment, fileVariable, readEnvironment } from './environment.ts';
 import { readFlags } from './flags.ts';
 import { describeExpected, formatPath, type SettingPath, type SettingSchema, walkSchema } from './json-schema.ts';
+import { checkListener } from './listener-schema.ts';
 import {
   type ConfigurationPart,
   createSchema,
@@ -63,7 +64,7 @@ export async function loadConfiguration(sources: ConfigurationSources): Promise<
   }
   for (const { name, target, text } of flags.settings) {
     const origin: Origin = { kind: 'flag', name };
-    if ('protocol' in target) merger.addListener(target.protocol, text, origin);
+    if ('protocol' in target) merger.addListener(target.protocol, target.transport, text, origin);
     else merger.addText(target, text, origin);
   }
   if (sources.settings !== undefined) merger.addTree(nodeOf(sources.settings, { kind: 'program' }));
@@ -110,17 +111,23 @@ class Merger {
     if (node !== undefined) this.root = this.assign(this.schema, this.root, path, node, []);
   }
 
-  /** Sets the address of the protocol's first listener, or gives it one. */
-  addListener(protocol: string, text: string, origin: Origin): void {
+  /** Sets the address of the protocol's first listener of this transport, or gives it one. */
+  addListener(protocol: string, transport: string, text: string, origin: Origin): void {
     const listeners = this.child(this.root, 'listeners') ?? this.defaultOf('listeners');
     const items = listeners?.kind === 'list' ? listeners.items : [];
-    const found = items.findIndex((item) => scalarOf(this.child(item, 'protocol')) === protocol);
+    const found = items.findIndex(
+      (item) =>
+        scalarOf(this.child(item, 'protocol')) === protocol &&
+        (scalarOf(this.child(item, 'transport')) ?? 'tcp') === transport,
+    );
+    const address = transport === 'unix' && !text.startsWith('unix:') ? `unix:${text}` : text;
     if (found !== -1) {
-      this.addText(['listeners', found, 'address'], text, origin);
+      this.addText(['listeners', found, 'address'], address, origin);
       return;
     }
     const part = this.parts.find(({ name }) => name === protocol) as ConfigurationPart;
-    const listener = JSON.stringify({ ...defaultListener(part), address: text });
+    const name = transport === 'tcp' ? part.name : `${part.name}-${transport}`;
+    const listener = JSON.stringify({ ...defaultListener(part), name, transport, address });
     this.addText(['listeners', items.length], listener, origin);
   }
 
@@ -131,7 +138,13 @@ class Merger {
     const protocols = new Map(this.parts.map(({ name }) => [name, values[name]]));
     const own = Object.entries(values).filter(([name]) => !protocols.has(name));
     const node = Object.fromEntries(own) as NodeSettings;
-    checkTogether(node, (path) => origins.get(formatPath(path)) ?? defaultOrigin, this.problems);
+    const originOf = (path: SettingPath): Origin => origins.get(formatPath(path)) ?? defaultOrigin;
+    checkTogether(node, originOf, this.problems);
+    for (const part of this.parts) {
+      for (const { path, message } of part.checkSettings?.(values[part.name]) ?? []) {
+        this.problems.add(originOf([part.name, ...path]), message);
+      }
+    }
     failIfAny(this.problems);
     return { node, protocols, origins };
   }
@@ -248,6 +261,9 @@ function checkTogether(node: NodeSettings, originOf: (path: SettingPath) => Orig
         `Cannot use "${address}" for "${path}.address": "${other}" has it already`,
       );
     addresses.set(address, `${path}.address`);
+  }
+  for (const [index, listener] of node.listeners.entries()) {
+    checkListener(listener, index, node.tls, originOf, problems);
   }
   checkCluster(node.cluster, originOf, problems);
   const { restartBackoffMs, restartBackoffMaxMs } = node.supervision;

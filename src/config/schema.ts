@@ -17,8 +17,11 @@ import {
   text,
 } from '../core/settings/schema-builders.ts';
 import { assert } from '../std/assert.ts';
+import { accessSchema } from './access-schema.ts';
 import { defaultHost, formatAddress } from './address.ts';
-import type { SettingSchema } from './json-schema.ts';
+import type { SettingPath, SettingSchema } from './json-schema.ts';
+import { createListenerSchema, tlsFilesSchema } from './listener-schema.ts';
+import { servicesSchema } from './services-schema.ts';
 
 /** What the configuration needs to know of a registered protocol. */
 export interface ConfigurationPart {
@@ -26,6 +29,8 @@ export interface ConfigurationPart {
   readonly name: string;
   readonly defaultPort: number;
   readonly settings: TObject;
+  /** What the schema cannot say, see `Protocol.checkSettings`. */
+  checkSettings?(settings: unknown): readonly { path: SettingPath; message: string }[];
 }
 
 /** What it needs to know of a registered storage adapter. */
@@ -57,6 +62,7 @@ function createNodeSchema(parts: readonly ConfigurationPart[], adapters: readonl
         },
       ),
       listeners: createListenersSchema(parts),
+      tls: tlsFilesSchema,
       http: section(
         {
           address: text({
@@ -70,6 +76,19 @@ function createNodeSchema(parts: readonly ConfigurationPart[], adapters: readonl
             description: 'Implementation: uWebSockets.js, the one on node:http, or the first of them that loads.',
             default: 'auto',
           }),
+          authentication: choice(['auto', 'required', 'none'], {
+            description:
+              'Whether the administration API asks who calls. `auto`: unless it listens on loopback. Health is always public.',
+            default: 'auto',
+          }),
+          token: optional(
+            text({
+              description: 'Secret with which a program may use the administration API, as a Bearer token.',
+              minLength: 16,
+              maxLength: 256,
+              writeOnly: true,
+            }),
+          ),
         },
         { description: 'The HTTP and WebSocket port.' },
       ),
@@ -78,7 +97,9 @@ function createNodeSchema(parts: readonly ConfigurationPart[], adapters: readonl
         default: 'least-connections',
       }),
       storage: createStorageSchema(adapters),
+      services: servicesSchema,
       cluster: clusterSchema,
+      access: accessSchema,
       limits: limitsSchema,
       supervision: supervisionSchema,
       shutdown: section(
@@ -111,45 +132,16 @@ function createNodeSchema(parts: readonly ConfigurationPart[], adapters: readonl
 }
 
 function createListenersSchema(parts: readonly ConfigurationPart[]) {
-  const listener = section(
-    {
-      name: text({
-        description: 'Unique name; a label of the metrics.',
-        pattern: '^[a-z0-9][a-z0-9._-]*$',
-        minLength: 1,
-        maxLength: 64,
-      }),
-      protocol: choice(
-        parts.map((part) => part.name),
-        { description: 'What is spoken on it.' },
-      ),
-      address: text({
-        description: `Address \`host:port\`. Without a host it is ${defaultHost}; port 0 takes a free one.`,
-        format: 'host-port',
-        examples: ['127.0.0.1:1883', '[::1]:1883', '0.0.0.0:1883'],
-      }),
-      connectionsMax: integer({
-        description: 'Connections of this listener; 0 leaves only the limit of the node.',
-        default: 0,
-        minimum: 0,
-        maximum: 10_000_000,
-      }),
-      backlog: integer({
-        description:
-          'Connections that may wait in the kernel until they are accepted; the kernel has its own bound as well.',
-        default: 1024,
-        minimum: 1,
-        maximum: 65_535,
-      }),
-    },
-    { description: 'A port that is listened on.' },
-  );
+  const listener = createListenerSchema(parts.map((part) => part.name));
   return list(listener, {
     description: `Ports to listen on. Without this list each protocol has one at its usual port of ${defaultHost}.`,
     default: parts.map(defaultListener),
     maxItems: 64,
   });
 }
+
+/** Transports that have flags of their own, `--<protocol>-tls` for example; such a listener is called the same. */
+export const flagTransports: readonly string[] = ['tls', 'ws', 'wss', 'unix'];
 
 /** What the flag `--<protocol>` and the default list make a listener of. */
 export function defaultListener(part: ConfigurationPart): { name: string; protocol: string; address: string } {
@@ -286,6 +278,13 @@ const limitsSchema = section(
       minimum: 0,
       maximum: 1_000_000,
     }),
+    eventLoopDelayMaxMs: integer({
+      description:
+        'A worker whose event loop is late by more than this gets no new connections, ms; when all are, new connections are refused. 0: never.',
+      default: 2_000,
+      minimum: 0,
+      maximum: 600_000,
+    }),
     handshakeTimeoutMs: integer({
       description: "Time between accept and the end of the protocol's handshake, ms.",
       default: 10_000,
@@ -359,6 +358,7 @@ export type NodeSettings = Static<ReturnType<typeof createNodeSchema>>;
 /** Flags of `ringmq start` that a protocol's name would hide. */
 export const ownFlags: readonly string[] = [
   ...['config', 'data', 'workers', 'http', 'cluster', 'join', 'log-level', 'set', 'help'],
+  ...['tls-certificate', 'tls-key', 'tls-ca'],
 ];
 
 /**

@@ -6,8 +6,6 @@
  * Thread: the journal worker. Appends go through `GroupCommit`; everything else is called between its rounds.
  */
 
-import { isCompressed, readBatchHeader } from '../core/batch/batch-format.ts';
-import { RecordCursor } from '../core/batch/record-cursor.ts';
 import type { FileSystem, RandomAccessFile } from '../core/ports/file-system.ts';
 import type { ReadPlan } from '../core/ports/read-plan.ts';
 import type { ReadAnswer, ReadRequest, TimedOffset } from '../core/ports/stream-store.ts';
@@ -22,6 +20,9 @@ import { behindDamage, recoverPartition, sizeOf, storeProducers } from './partit
 import type { PartitionState } from './partition-state.ts';
 import { deleteBefore, retain, truncateLog } from './partition-trim.ts';
 import { PartitionWriter, refuse } from './partition-writer.ts';
+import type { Segment } from './segment/segment.ts';
+import { nextToTier, type SegmentToTier } from './tier/segment-to-tier.ts';
+import { findTimeIn } from './time-search.ts';
 
 const timeStepBytes = 64 * 1024;
 
@@ -33,7 +34,6 @@ export class PartitionLog {
   #reader: PartitionReader;
   #writer: PartitionWriter;
   #isClosed = false;
-  readonly #cursor = new RecordCursor();
 
   /**
    * Opens the log in a folder, or begins one. Blocks while it reads. `isClean`: the folder was closed in order.
@@ -49,7 +49,13 @@ export class PartitionLog {
     this.#writer = new PartitionWriter(this.#state);
   }
 
+  /** The first offset that can be read, here or in the tier. */
   get logStartOffset(): number {
+    return this.#state.startOffset;
+  }
+
+  /** Where the part of the log begins that is on this disk. */
+  get localStartOffset(): number {
     return this.#state.logStartOffset;
   }
 
@@ -81,8 +87,10 @@ export class PartitionLog {
     return this.#state.chain.segments.length;
   }
 
+  /** Of what is on this disk, and of what the tier alone has. */
   get sizeBytes(): number {
-    return sizeOf(this.#state.chain);
+    const { chain } = this.#state;
+    return sizeOf(chain) + (this.#options.tier?.bytesBelow(chain.segments[0].baseOffset) ?? 0);
   }
 
   get batchBytesMax(): number {
@@ -150,7 +158,7 @@ export class PartitionLog {
     const path = place === null ? null : (this.#fileSystem.pathOf?.(place.segment.name) ?? null);
     if (place === null || path === null) return { type: 'answer', answer: this.read(request) };
     const { segment, position, end } = place;
-    const { chain, logStartOffset, highWatermark, producers } = this.#state;
+    const { chain, startOffset, highWatermark, producers } = this.#state;
     const { baseOffset, generation, createdMs } = segment;
     const aborted = request.isolation === 'stable' ? producers.abortedIn(offset, limit) : [];
     return {
@@ -164,7 +172,7 @@ export class PartitionLog {
         limit,
         batchBytesMax: storedBatchBytesMax,
         epochs: chain.epochs.within(place.offset, limit),
-        logStartOffset,
+        logStartOffset: startOffset,
         highWatermark,
         lastStableOffset: this.lastStableOffset,
         aborted,
@@ -173,7 +181,7 @@ export class PartitionLog {
   }
 
   /**
-   * The first committed record with this timestamp or a later one, in the order of the log; null when there is none. Of a
+   * The first committed record on this disk with this timestamp or a later one, in the order of the log; null when there is none. Of a
    * compressed batch the first offset is answered. Damaged ranges are passed over. Throws the disk's errors.
    */
   offsetForTime(timestamp: number): TimedOffset | null {
@@ -194,6 +202,31 @@ export class PartitionLog {
   /** The last batch of `epoch`, or of the largest known one below it, ends before this offset; null when none is known. */
   endOffsetForEpoch(epoch: number): { readonly epoch: number; readonly endOffset: number } | null {
     return this.#state.chain.epochs.endOffsetFor(epoch, this.durableOffset);
+  }
+
+  /** Whether `offset` is one that the tier alone has, or has perhaps while its list is lost. */
+  isTiered(offset: number): boolean {
+    this.#assertUsable();
+    const { logStartOffset, startOffset } = this.#state;
+    return offset < logStartOffset && (offset >= startOffset || this.#options.tier?.lost != null);
+  }
+
+  /** The segment that the tier gets next; null when there is none that is full, committed, decided and sound. */
+  nextToTier(): SegmentToTier | null {
+    return this.failure === null && !this.#isClosed ? nextToTier(this.#state) : null;
+  }
+
+  /** Bytes of full segments that the tier does not have. */
+  get untieredBytes(): number {
+    const end = this.#options.tier?.endOffset ?? -1;
+    const full = this.#state.chain.segments.slice(0, -1).filter(({ nextOffset }) => nextOffset > end);
+    return full.reduce((sum, segment) => sum + segment.end, 0);
+  }
+
+  /** Whether this is still a segment of the log, and ends where it did. */
+  has(segment: Segment, nextOffset: number): boolean {
+    const { segments } = this.#state.chain;
+    return this.failure === null && segments.includes(segment) && segment.isSealed && segment.nextOffset === nextOffset;
   }
 
   /** Aborted transactions with batches in [from, to). */
@@ -224,7 +257,7 @@ export class PartitionLog {
    */
   deleteRecordsBefore(offset: number): number {
     this.#change(() => deleteBefore(this.#state, offset));
-    return this.#state.logStartOffset;
+    return this.#state.startOffset;
   }
 
   /** Applies age and size limits, and forgets producers that are gone; answers how many segments went. */
@@ -262,7 +295,9 @@ export class PartitionLog {
 
   /** Changes how it is kept from now on. */
   configure(
-    settings: Partial<Pick<PartitionOptions, 'batchBytesMax' | 'retentionBytes' | 'retentionMs' | 'segmentBytes'>>,
+    settings: Partial<
+      Pick<PartitionOptions, 'batchBytesMax' | 'retentionBytes' | 'retentionMs' | 'segmentBytes' | 'tier'>
+    >,
   ): void {
     // All parts of the partition look into this one object.
     Object.assign(this.#options, settings);
@@ -303,17 +338,18 @@ export class PartitionLog {
   /** Up to where a reader sees. @throws StorageError STORAGE_OFFSET_OUT_OF_RANGE */
   #limitOf({ offset, isolation = 'committed' }: ReadRequest): number {
     this.#assertUsable();
-    const { logStartOffset, highWatermark } = this.#state;
+    const { logStartOffset, startOffset, highWatermark } = this.#state;
     const end = isolation === 'durable' ? this.durableOffset : highWatermark;
     if (offset < logStartOffset || offset > end) {
-      const range = `the log has ${logStartOffset} to ${end}`;
+      if (this.isTiered(offset)) throw inTier(this.name, offset, 'it lies in the cold tier');
+      const range = `the log has ${startOffset} to ${end}`;
       throw new StorageError('STORAGE_OFFSET_OUT_OF_RANGE', `Cannot read offset ${offset} of "${this.name}": ${range}`);
     }
     return isolation === 'stable' ? this.lastStableOffset : end;
   }
 
   #answer({ offset, isolation }: ReadRequest, { slices, bytes, nextOffset }: BatchSlices): ReadAnswer {
-    const { logStartOffset, highWatermark, producers } = this.#state;
+    const { startOffset: logStartOffset, highWatermark, producers } = this.#state;
     const { lastStableOffset } = this;
     const aborted = isolation === 'stable' ? producers.abortedIn(offset, nextOffset) : [];
     return { slices, bytes, nextOffset, logStartOffset, highWatermark, lastStableOffset, aborted };
@@ -321,30 +357,10 @@ export class PartitionLog {
 
   #searchTime(from: number, end: number, timestamp: number): TimedOffset | null {
     for (let offset = from; offset < end; ) {
-      const found = this.#readOrSkip(offset, end);
-      for (const slice of found.slices) {
-        for (let at = 0; at < slice.length; ) {
-          const header = readBatchHeader(slice, at);
-          if (header.maxTimestamp >= timestamp && header.recordCount > 0) {
-            const record = this.#firstRecord(slice, at, from, timestamp);
-            if (record !== null) return record;
-          }
-          at += header.size;
-        }
-      }
-      offset = found.nextOffset;
-    }
-    return null;
-  }
-
-  #firstRecord(bytes: Buffer, at: number, from: number, timestamp: number): TimedOffset | null {
-    const { attributes, baseOffset, maxTimestamp } = readBatchHeader(bytes, at);
-    if (isCompressed(attributes)) return { offset: Math.max(from, baseOffset), timestamp: maxTimestamp };
-    const cursor = this.#cursor.reset(bytes, at);
-    while (cursor.next()) {
-      if (cursor.timestamp >= timestamp && cursor.offset >= from) {
-        return { offset: cursor.offset, timestamp: cursor.timestamp };
-      }
+      const { slices, nextOffset } = this.#readOrSkip(offset, end);
+      const found = findTimeIn(slices, from, timestamp);
+      if (found !== null) return found;
+      offset = nextOffset;
     }
     return null;
   }
@@ -380,6 +396,11 @@ export class PartitionLog {
     const failure = this.#unusable();
     if (failure !== null) throw failure;
   }
+}
+
+/** Why an offset that is in the log cannot be read now. */
+export function inTier(name: string, offset: number, reason: string): StorageError {
+  return new StorageError('STORAGE_UNAVAILABLE', `Cannot read offset ${offset} of "${name}": ${reason}`);
 }
 
 function nothingAt(offset: number): BatchSlices {

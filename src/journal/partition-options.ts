@@ -2,6 +2,7 @@
 
 import { assert } from '../std/assert.ts';
 import type { TailCache } from './tail-cache.ts';
+import type { PartitionTier } from './tier/partition-tier.ts';
 
 /** No setting allows longer batches; what is stored is read by it, also when the partition's own bound was made smaller since. */
 export const storedBatchBytesMax = 128 * 1024 * 1024;
@@ -35,6 +36,8 @@ export interface PartitionOptions {
    * Default false.
    */
   readonly isReplicated: boolean;
+  /** Where older segments are as well, or alone; null: nowhere. Default null. */
+  readonly tier: PartitionTier | null;
   onEvent(event: PartitionEvent): void;
 }
 
@@ -79,6 +82,7 @@ export function partitionOptions(
     retentionMs: null,
     producerExpiryMs: 7 * dayMs,
     isReplicated: false,
+    tier: null,
     onEvent: () => undefined,
     ...given,
   };

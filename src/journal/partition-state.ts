@@ -19,6 +19,7 @@ export class PartitionState {
   readonly tailOfLog = new TailOfLog();
   /** Replaced when the log is truncated. */
   producers: ProducerState;
+  /** Of what is on this disk; the tier may have what is before it. */
   logStartOffset: number;
   highWatermark: number;
   /** The log was closed, or opened anew: who still has this state must stop. */
@@ -37,6 +38,11 @@ export class PartitionState {
     this.producers = producers;
     this.logStartOffset = places.logStartOffset;
     this.highWatermark = places.highWatermark;
+  }
+
+  /** The first offset that can be read, here or in the tier. */
+  get startOffset(): number {
+    return this.options.tier?.startOf(this.logStartOffset) ?? this.logStartOffset;
   }
 
   /** Why the partition is out of service; null while it serves. */

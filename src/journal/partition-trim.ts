@@ -8,7 +8,7 @@ import { isOutOfSpace } from '../core/files/file-errors.ts';
 import { StorageError } from '../core/streams/storage-error.ts';
 import { assert } from '../std/assert.ts';
 import { PartitionReader } from './partition-reader.ts';
-import { rebuildProducers } from './partition-recovery.ts';
+import { rebuildProducers, sizeOf } from './partition-recovery.ts';
 import type { PartitionState } from './partition-state.ts';
 import type { PartitionWriter } from './partition-writer.ts';
 import { removeSnapshots } from './producer-snapshot.ts';
@@ -16,6 +16,7 @@ import type { Segment } from './segment/segment.ts';
 import { batchesStart } from './segment/segment-format.ts';
 import { indexName } from './segment/sparse-index.ts';
 import { TailOfLog } from './tail-cache.ts';
+import { findEntry, type TierEntry } from './tier/tier-manifest.ts';
 
 /** Forgets all batches that end at or behind `offset`; one that begins before it goes as a whole. */
 export function truncateLog(state: PartitionState, offset: number): void {
@@ -30,6 +31,8 @@ export function truncateLog(state: PartitionState, offset: number): void {
       `Cannot truncate "${state.options.name}" to ${offset}: ${range}`,
     );
   }
+  // What is in the tier is committed and decided, so this is for a log that was led by a broken one. The word of the tier goes first.
+  state.options.tier?.truncate(offset);
   // The state of producers at a later offset would be a wrong one once the log has grown again.
   removeSnapshots(fileSystem, chain.segments[0].baseOffset, offset);
   fileSystem.syncFolder();
@@ -59,9 +62,38 @@ export function deleteBefore(state: PartitionState, offset: number): void {
       `Cannot delete up to ${offset} of "${state.options.name}": ${range}`,
     );
   }
+  if (offset <= state.startOffset) return;
+  // First, so that nothing comes back of what was here alone: it is all below the new start.
+  state.options.tier?.deleteBefore(offset);
+  dropBefore(state, offset);
+}
+
+/** Removes the local copies of segments that the tier has, by the bounds for them. */
+function dropTiered(state: PartitionState, nowMs: number): void {
+  const { tier } = state.options;
+  if (tier === null) return;
+  const { bounds, safeEnd } = tier;
+  const { segments } = state.chain;
+  let bytes = sizeOf(state.chain);
+  let start = state.logStartOffset;
+  for (const [number, segment] of segments.entries()) {
+    const next = segments[number + 1];
+    const length = segment.end - batchesStart;
+    const isTooMuch = bounds.bytes !== null && bytes - length >= bounds.bytes;
+    const isTooOld = bounds.ms !== null && segment.maxTimestamp < nowMs - bounds.ms;
+    if (next === undefined || next.baseOffset > safeEnd || !(isTooMuch || isTooOld)) break;
+    start = next.baseOffset;
+    bytes -= length;
+  }
+  dropBefore(state, start);
+}
+
+/** Moves the start of the local log, and removes the segments below it. */
+function dropBefore(state: PartitionState, offset: number): void {
   if (offset <= state.logStartOffset) return;
   state.logStartOffset = offset;
-  state.chain.epochs.trim(offset);
+  state.chain.epochs.trim(state.startOffset);
+  // The tier knows for itself what was aborted in its segments.
   state.producers.trim(offset);
   // Durable first: without it the segments that are gone would be missed.
   state.writeCheckpoint();
@@ -74,7 +106,7 @@ export function deleteBefore(state: PartitionState, offset: number): void {
   state.fileSystem.syncFolder();
 }
 
-/** Removes segments that are too old or too many, and producers that were not heard of for long. */
+/** Removes segments that are too old or too many, here and in the tier, and producers that were not heard of for long. */
 export function retain(state: PartitionState, writer: PartitionWriter, nowMs: number): void {
   const { retentionBytes, retentionMs, producerExpiryMs, segmentMs } = state.options;
   const { chain } = state;
@@ -83,9 +115,20 @@ export function retain(state: PartitionState, writer: PartitionWriter, nowMs: nu
   const isExpired = (segment: Segment): boolean =>
     retentionMs !== null && segment.nextOffset <= state.highWatermark && segment.maxTimestamp < nowMs - retentionMs;
   if (active.hasBatches && (isExpired(active) || nowMs - active.createdMs >= segmentMs)) rollIfRoom(writer, nowMs);
-  let start = state.logStartOffset;
-  let bytes = chain.segments.reduce((sum, segment) => sum + segment.end - batchesStart, 0);
-  for (const [number, segment] of chain.segments.entries()) {
+  let start = state.startOffset;
+  const inTier = tieredBefore(state);
+  let bytes = sizeOf(chain) + inTier.reduce((sum, { end }) => sum + end - batchesStart, 0);
+  let isBehindTier = true;
+  for (const { nextOffset, end, maxTimestamp } of inTier) {
+    const length = end - batchesStart;
+    const isTooMuch = retentionBytes !== null && bytes - length >= retentionBytes;
+    const isTooOld = retentionMs !== null && maxTimestamp < nowMs - retentionMs;
+    isBehindTier = isTooMuch || isTooOld;
+    if (!isBehindTier) break;
+    start = nextOffset;
+    bytes -= length;
+  }
+  for (const [number, segment] of isBehindTier ? chain.segments.entries() : []) {
     const next = chain.segments[number + 1];
     const length = segment.end - batchesStart;
     const isTooMuch = retentionBytes !== null && bytes - length >= retentionBytes;
@@ -94,6 +137,15 @@ export function retain(state: PartitionState, writer: PartitionWriter, nowMs: nu
     bytes -= length;
   }
   deleteBefore(state, start);
+  dropTiered(state, nowMs);
+}
+
+/** What the tier alone has, in order. */
+function tieredBefore(state: PartitionState): readonly TierEntry[] {
+  const { tier } = state.options;
+  const first = state.chain.segments[0].baseOffset;
+  if (tier === null || state.startOffset >= first) return [];
+  return tier.entries.slice(0, findEntry(tier.entries, first));
 }
 
 /** Takes segments out of the chain and away from the disk; durable after `syncFolder`. */

@@ -18,10 +18,15 @@ import { unknownPartition } from '../core/streams/stream-settings.ts';
 import { toError } from '../std/errors.ts';
 import { failedAppend } from './append.ts';
 import type { LogDirectory } from './log-directory.ts';
-import type { PartitionLog } from './partition-log.ts';
+import { inTier, type PartitionLog } from './partition-log.ts';
+import type { ColdTier } from './tier/cold-tier.ts';
+import type { PartitionTier } from './tier/partition-tier.ts';
+import type { TierReader } from './tier/tier-reader.ts';
 
 /** What a partition needs of its store. */
 export interface JournalHost {
+  /** Null: this node has no cold tier. */
+  readonly coldTier: ColdTier | null;
   /** Why nothing is served any more; null while it is. */
   closed(): StorageError | null;
   /** Something was put in line: a round begins when this turn of the event loop is over. */
@@ -39,6 +44,8 @@ export class JournalPartition implements LocatingPartition {
   readonly directory: LogDirectory;
   /** Of the partition in its directory. */
   readonly folder: string;
+  /** Where its older segments are as well, or alone; null: nowhere. */
+  tier: PartitionTier | null = null;
   readonly #host: JournalHost;
   #log: PartitionLog | null;
   #isRemoved = false;
@@ -64,11 +71,20 @@ export class JournalPartition implements LocatingPartition {
     this.#host.submitted();
   }
 
+  /** It was removed, or the store is closed. */
+  get isGone(): boolean {
+    return this.#isRemoved || this.#host.closed() !== null;
+  }
+
   async read(request: ReadRequest): Promise<ReadAnswer> {
+    if (this.#ask((log) => log.isTiered(request.offset))) return this.#readTier(request);
     return this.#ask((log) => log.read(request));
   }
 
   async locate(request: ReadRequest): Promise<ReadPlan> {
+    if (this.#ask((log) => log.isTiered(request.offset))) {
+      return { type: 'answer', answer: await this.#readTier(request) };
+    }
     return this.#ask((log) => log.locate(request));
   }
 
@@ -83,6 +99,11 @@ export class JournalPartition implements LocatingPartition {
   }
 
   async offsetForTime(timestamp: number): Promise<TimedOffset | null> {
+    const { from, to } = this.#ask(({ logStartOffset: from, localStartOffset: to }) => ({ from, to }));
+    if (from < to && this.tier !== null) {
+      const found = await this.#tierReader(from).offsetForTime(this.tier, timestamp, from, to);
+      if (found !== null) return found;
+    }
     return this.#ask((log) => log.offsetForTime(timestamp));
   }
 
@@ -111,6 +132,30 @@ export class JournalPartition implements LocatingPartition {
   /** Refuses everything from now on. */
   markRemoved(): void {
     this.#isRemoved = true;
+  }
+
+  async #readTier(request: ReadRequest): Promise<ReadAnswer> {
+    const { tier } = this;
+    if (tier === null) throw inTier(this.name, request.offset, 'this node has no cold tier');
+    const reader = this.#tierReader(request.offset);
+    try {
+      const { slices, bytes, nextOffset, aborted } = await reader.read(tier, request);
+      return this.#ask(({ logStartOffset, highWatermark, lastStableOffset }) => {
+        const known = request.isolation === 'stable' ? aborted : [];
+        return { slices, bytes, nextOffset, logStartOffset, highWatermark, lastStableOffset, aborted: known };
+      });
+    } catch (error) {
+      // What was deleted while it was read: the log says so.
+      const isThere = this.#ask((log) => log.isTiered(request.offset));
+      if (isThere) throw error;
+      return this.#ask((log) => log.read(request));
+    }
+  }
+
+  #tierReader(offset: number): TierReader {
+    const { coldTier } = this.#host;
+    if (coldTier !== null) return coldTier.reader;
+    throw inTier(this.name, offset, 'it lies in the cold tier, and none is configured');
   }
 
   #answer(answer: AppendAnswer, wasSound: boolean, done: AppendDone): void {

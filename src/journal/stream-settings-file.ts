@@ -20,6 +20,8 @@ const plainName = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$/;
 export interface KeptSettings {
   readonly name: string;
   readonly settings: StreamSettings;
+  /** Under which its objects are, when it has a cold tier. */
+  readonly tierId?: string;
 }
 
 export function folderOf(name: string): string {
@@ -46,8 +48,10 @@ export function readSettings(files: FileSystem): KeptSettings | 'missing' | 'dam
     version: found,
     name,
     settings,
+    tierId,
   } = JSON.parse(content.toString()) as KeptSettings & { readonly version: number };
-  return found === version ? { name, settings } : 'damaged';
+  if (found !== version) return 'damaged';
+  return { name, settings, ...(tierId === undefined ? {} : { tierId }) };
 }
 
 /** What the log itself has to know of them. */

@@ -9,6 +9,7 @@
  * a directory is out of service nobody knows which partitions are in it, so an unknown name is not taken for a new one.
  */
 
+import { randomUUID } from 'node:crypto';
 import { codeOf } from '../core/files/file-errors.ts';
 import type { FileSystem } from '../core/ports/file-system.ts';
 import type {
@@ -19,13 +20,19 @@ import type {
   StreamStore,
 } from '../core/ports/stream-store.ts';
 import { StorageError } from '../core/streams/storage-error.ts';
-import { checkPartitionName, checkStreamSettings, unknownPartition } from '../core/streams/stream-settings.ts';
+import {
+  checkPartitionName,
+  checkStreamSettings,
+  type SettingAbilities,
+  unknownPartition,
+} from '../core/streams/stream-settings.ts';
 import { assert } from '../std/assert.ts';
 import { toError } from '../std/errors.ts';
 import type { EndedRound } from './group-commit.ts';
 import { Journal, type JournalEvent } from './journal.ts';
 import type { LogDirectory, PartitionSettings } from './log-directory.ts';
 import { type LogFolders, openLogFolders } from './log-folders.ts';
+import type { PartitionLog } from './partition-log.ts';
 import { StreamCompaction } from './stream-compaction.ts';
 import { asStorageError, type JournalHost, JournalPartition } from './stream-partition.ts';
 import {
@@ -37,6 +44,11 @@ import {
   settingsFile,
   writeSettings,
 } from './stream-settings-file.ts';
+import { ColdTier, type RemovedTier, type TieredPartition } from './tier/cold-tier.ts';
+import { PartitionTier } from './tier/partition-tier.ts';
+import { forgetRemoved, noteRemoved, removedIn } from './tier/removed-tiers.ts';
+import { manifestName } from './tier/tier-manifest.ts';
+import type { ColdTierOptions } from './tier/tier-options.ts';
 
 export interface JournalStoreOptions {
   /** Paths, or what stands for them; at least one. */
@@ -52,7 +64,12 @@ export interface JournalStoreOptions {
   readonly defaults?: PartitionSettings;
   /** Default 5 s. */
   readonly upkeepMs?: number;
+  /** Where full segments of the streams go that ask for it; left out: nowhere. */
+  readonly tier?: ColdTierOptions;
 }
+
+/** Partitions that get their cold tier in one go of the upkeep: each takes some syncs that block the thread. */
+const attachedAtOnce = 16;
 
 /** What is out of service is tried again so often. */
 const reopenMs = 30_000;
@@ -78,6 +95,7 @@ export class JournalStore implements StreamStore {
   readonly #partitions = new Map<string, JournalPartition>();
   readonly #listeners = new Set<(health: StoreHealth) => void>();
   readonly #compaction: StreamCompaction;
+  readonly #coldTier: ColdTier | null;
   /** When partitions that are out of service are tried again. */
   readonly #reopenMs = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
@@ -93,7 +111,10 @@ export class JournalStore implements StreamStore {
     this.#now = options.now?.bind(options) ?? Date.now;
     this.#health = { state: 'ready', reason: '', since: this.#now() };
     this.#compaction = new StreamCompaction(this.#now);
+    const { tier } = options;
+    this.#coldTier = tier === undefined ? null : new ColdTier(tier, () => this.#noteFault());
     this.#host = {
+      coldTier: this.#coldTier,
       closed: () => (this.#isClosed ? closedStore() : null),
       submitted: () => this.#submitted(),
       noteFault: () => this.#noteFault(),
@@ -117,7 +138,7 @@ export class JournalStore implements StreamStore {
   async create(name: string, settings: StreamSettings = {}): Promise<StreamPartition> {
     this.#assertOpen();
     checkPartitionName(name);
-    const checked = checkStreamSettings(settings, true);
+    const checked = checkStreamSettings(settings, this.#abilities);
     if (this.#partitions.has(name)) {
       throw new StorageError('STORAGE_PARTITION_EXISTS', `Cannot create partition "${name}": there is one`);
     }
@@ -139,12 +160,14 @@ export class JournalStore implements StreamStore {
 
   async remove(name: string): Promise<void> {
     const partition = this.#get(name);
-    const { directory, folder } = partition;
+    const { directory, folder, tier } = partition;
     partition.markRemoved();
     this.#partitions.delete(name);
     await new Promise<void>((resolve, reject) => {
       directory.commit.between(() => {
         try {
+          // Durable first: without it nobody would find the objects.
+          if (tier !== null) noteRemoved(this.#rootOf(directory), tier.id, name);
           directory.remove(folder);
           resolve();
         } catch (error) {
@@ -160,13 +183,21 @@ export class JournalStore implements StreamStore {
   }
 
   async change(name: string, settings: StreamSettings): Promise<void> {
-    const checked = checkStreamSettings(settings, true);
+    const checked = checkStreamSettings(settings, this.#abilities);
     const partition = this.#get(name);
-    const all = { ...partition.settings, ...checked };
     await partition.between((log) => {
-      writeSettings(this.#filesOf(partition.directory, partition.folder), { name, settings: all });
+      // What was taken when there was a tier stays, should there be none now.
+      const all = checkStreamSettings({ ...partition.settings, ...checked }, { canCompact: true, tier: true });
+      const { tier } = partition;
+      if (all.isCompacted === true && tier !== null && (!tier.isEmpty || tier.lost !== null)) {
+        const state = 'some of its records lie in the cold tier, and what is there is never written again';
+        throw new StorageError('STORAGE_SETTING_UNSUPPORTED', `Cannot compact partition "${name}": ${state}`);
+      }
+      const id = tier === null ? {} : { tierId: tier.id };
+      writeSettings(this.#filesOf(partition.directory, partition.folder), { name, settings: all, ...id });
       partition.settings = all;
       log.configure(partitionSettingsOf(all));
+      this.#bound(partition);
     });
   }
 
@@ -184,8 +215,19 @@ export class JournalStore implements StreamStore {
     if (this.#closing !== null) return;
     this.journal.tick(this.#now());
     for (const partition of [...this.#partitions.values()]) this.#reopen(partition);
+    await this.#runTier();
     this.#look();
     await this.#compaction.run([...this.#partitions.values()]);
+  }
+
+  /** How many segments of a partition are in the cold tier. Throws like `open`. */
+  tierEntries(name: string): number {
+    return this.#get(name).tier?.entries.length ?? 0;
+  }
+
+  /** Resolves when the cold tier has no work under way; the upkeep begins it. */
+  async tierIdle(): Promise<void> {
+    await this.#coldTier?.idle();
   }
 
   close(): Promise<void> {
@@ -245,13 +287,34 @@ export class JournalStore implements StreamStore {
           continue;
         }
         const found = kept.get(folder) ?? 'missing';
-        if (typeof found === 'object') this.#add(found.name, folder, directory, found.settings);
+        if (typeof found === 'object') this.#addKnown(folder, directory, found);
         else if (found === 'missing' && directory.find(folder)?.logEndOffset === 0) {
           // A crash came before whoever made it was answered.
           directory.remove(folder);
         } else this.#addUnknown(folder, directory, found);
       }
     }
+  }
+
+  #addKnown(folder: string, directory: LogDirectory, { name, settings, tierId }: KeptSettings): void {
+    this.#attachKnown(this.#add(name, folder, directory, settings), tierId ?? null);
+  }
+
+  /** Finds the tier of a partition that was opened. */
+  #attachKnown(partition: JournalPartition, tierId: string | null): void {
+    const { name, folder, directory } = partition;
+    const log = directory.find(folder);
+    if (log === null) return;
+    try {
+      this.#attach(partition, log, PartitionTier.open(this.#filesOf(directory, folder), tierId, name));
+    } catch (error) {
+      this.#onEvent({ type: 'failed', partition: folder, reason: toError(error).message });
+    }
+    const lost = partition.tier?.lost ?? null;
+    if (lost === null) return;
+    const place = { file: manifestName, position: 0, firstOffset: 0, nextOffset: log.localStartOffset };
+    const reason = `the list of what is in the cold tier is ${lost}; it is fetched from there`;
+    this.#onEvent({ type: 'corruption', partition: folder, ...place, reason });
   }
 
   /** The records are there, and how to keep them is not: nothing is removed then. */
@@ -290,6 +353,114 @@ export class JournalStore implements StreamStore {
     return folders.open(folder, { create: false });
   }
 
+  // --- the cold tier ---
+
+  get #abilities(): SettingAbilities {
+    return { canCompact: true, tier: this.#coldTier === null ? 'this node has no cold tier' : true };
+  }
+
+  #wantsTier({ settings }: JournalPartition): boolean {
+    if (this.#coldTier === null || settings.isCompacted === true) return false;
+    return settings.isTiered ?? this.#coldTier.limits.isDefault;
+  }
+
+  #attach(partition: JournalPartition, log: PartitionLog, tier: PartitionTier | null): void {
+    partition.tier = tier;
+    log.configure({ tier });
+    this.#bound(partition);
+  }
+
+  /** How long local copies stay of what is in the tier. */
+  #bound({ tier, settings }: JournalPartition): void {
+    if (tier === null) return;
+    const { local = { bytes: null, ms: null } } = this.#coldTier?.limits ?? {};
+    const { localRetentionBytes: bytes = local.bytes, localRetentionMs: ms = local.ms } = settings;
+    tier.bounds = { bytes, ms };
+  }
+
+  /** Gives partitions their tier that are to have one, and lets the tier work. */
+  async #runTier(): Promise<void> {
+    const coldTier = this.#coldTier;
+    if (coldTier === null) return;
+    const wanting = [...this.#partitions.values()].filter((each) => each.tier === null && this.#wantsTier(each));
+    for (const partition of wanting.slice(0, attachedAtOnce)) await this.#beginTier(partition);
+    let backlog = 0;
+    for (const partition of this.#partitions.values()) {
+      if (partition.tier === null || !this.#wantsTier(partition)) continue;
+      backlog += partition.directory.find(partition.folder)?.untieredBytes ?? 0;
+    }
+    coldTier.setBacklog(backlog);
+    coldTier.run(
+      () => this.#tiered(),
+      () => this.#removedTiers(),
+    );
+  }
+
+  /** The manifest is durable before the settings name it. */
+  async #beginTier(partition: JournalPartition): Promise<void> {
+    const { name, directory, folder } = partition;
+    try {
+      await partition.between((log) => {
+        const files = this.#filesOf(directory, folder);
+        const tier = PartitionTier.create(files, randomUUID(), name);
+        writeSettings(files, { name, settings: partition.settings, tierId: tier.id });
+        this.#attach(partition, log, tier);
+      });
+    } catch (error) {
+      // It was removed meanwhile, or its disk has said what is wrong with it.
+      if (!(error instanceof StorageError)) throw error;
+    }
+  }
+
+  #tiered(): readonly TieredPartition[] {
+    return [...this.#partitions.values()].flatMap((partition) => {
+      const { name, tier, directory, folder } = partition;
+      if (tier === null || !isSound(directory, folder)) return [];
+      const wantsTier = (): boolean => this.#wantsTier(partition);
+      return [
+        {
+          name,
+          tier,
+          get isTiered() {
+            return wantsTier();
+          },
+          get isGone() {
+            return partition.isGone;
+          },
+          between: (task) =>
+            partition.between((log) => {
+              // The files are left in order, or are about to be.
+              this.#assertOpen();
+              return task(log);
+            }),
+        } satisfies TieredPartition,
+      ];
+    });
+  }
+
+  #removedTiers(): readonly RemovedTier[] {
+    const living = new Set([...this.#partitions.values()].map(({ tier }) => tier?.id));
+    const removed: RemovedTier[] = [];
+    for (const directory of this.journal.directories) {
+      const root = this.#rootOf(directory);
+      orLater(() => {
+        for (const id of removedIn(root)) {
+          const done = (): void => orLater(() => forgetRemoved(root, id));
+          // A crash came before the partition itself was removed: then it is still there.
+          if (living.has(id)) done();
+          else removed.push({ id, done });
+        }
+      });
+    }
+    return removed;
+  }
+
+  #rootOf(directory: LogDirectory): FileSystem {
+    const folders = this.#folders.get(directory.path);
+    assert(folders !== undefined, 'a directory that is in service was opened');
+    return folders.root;
+  }
+
   // --- work ---
 
   #get(name: string): JournalPartition {
@@ -310,7 +481,8 @@ export class JournalStore implements StreamStore {
   }
 
   /** Opens what had failed; a disk that is not sound yet says so, and is asked again later. */
-  #reopen({ name, folder, directory }: JournalPartition): void {
+  #reopen(partition: JournalPartition): void {
+    const { name, folder, directory } = partition;
     const now = this.#now();
     if (isSound(directory, folder) || (this.#reopenMs.get(name) ?? 0) > now) return;
     this.#reopenMs.set(name, now + reopenMs);
@@ -318,6 +490,8 @@ export class JournalStore implements StreamStore {
       try {
         directory.reopen(folder);
         this.#reopenMs.delete(name);
+        const kept = partition.tier === null ? readSettings(this.#filesOf(directory, folder)) : 'missing';
+        if (typeof kept === 'object') this.#attachKnown(partition, kept.tierId ?? null);
       } catch (error) {
         this.#onEvent({ type: 'failed', partition: folder, reason: toError(error).message });
       }
@@ -327,7 +501,10 @@ export class JournalStore implements StreamStore {
   async #close(): Promise<void> {
     clearInterval(this.#timer);
     this.#compaction.stop();
+    // Both begin now: what is appended from here on is refused.
+    const tierClosed = this.#coldTier?.close();
     await new Promise<void>((resolve) => this.journal.close(resolve));
+    await tierClosed;
     this.#isClosed = true;
   }
 
@@ -355,6 +532,7 @@ export class JournalStore implements StreamStore {
       const names = directory.names.filter((name) => !isSound(directory, name));
       if (names.length > 0) faults.push(`out of service: ${names.slice(0, 10).join(', ')} (${names.length} in all)`);
     }
+    faults.push(...(this.#coldTier?.faults() ?? []));
     const state = directories.length === 0 ? 'failed' : faults.length > 0 ? 'degraded' : 'ready';
     this.#setHealth(state, faults.join('; '));
   }
@@ -382,6 +560,15 @@ export class JournalStore implements StreamStore {
 function isSound(directory: LogDirectory, folder: string): boolean {
   const log = directory.find(folder);
   return log !== null && log.failure === null;
+}
+
+/** A disk that does not do it now is asked again by the next upkeep, and its partitions say what is wrong with it. */
+function orLater(task: () => void): void {
+  try {
+    task();
+  } catch (error) {
+    if (codeOf(error) === '') throw error;
+  }
 }
 
 function closedStore(): StorageError {

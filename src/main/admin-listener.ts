@@ -5,10 +5,13 @@
  */
 
 import { BlockList, isIP } from 'node:net';
+import { guardAccess } from '../admin/api/authentication.ts';
 import type { MembersSource } from '../admin/api/cluster-members.ts';
 import type { Health } from '../admin/api/health.ts';
 import { guardHost } from '../admin/api/host-guard.ts';
+import type { ListenersSource } from '../admin/api/listeners.ts';
 import { adminRoutes } from '../admin/api/routes.ts';
+import type { BrokerServices } from '../core/ports/services.ts';
 import type { StreamStore } from '../core/ports/stream-store.ts';
 import { chooseHttpAdapter } from '../net/http/choose.ts';
 import type { HttpListener, HttpRequest, HttpResponse, HttpRoute } from '../net/http/port.ts';
@@ -16,17 +19,25 @@ import { type MetricFamily, type MetricsSource, renderExposition } from '../obse
 import type { Logger } from '../observability/log.ts';
 import { collectProcessMetrics } from '../observability/process-metrics.ts';
 import type { TaskPool } from '../workers/task-pool.ts';
+import type { AccessService } from './access/access-service.ts';
+import { createAdminAuthenticator } from './access/admin-authenticator.ts';
 
 export interface AdminListenerOptions {
   readonly host: string;
   readonly port: number;
   readonly adapter: 'auto' | 'uws' | 'node';
+  readonly authentication: 'auto' | 'required' | 'none';
+  /** Null: none. */
+  readonly token: string | null;
   readonly version: string;
   readonly health: Health;
   readonly counters: readonly MetricsSource[];
   readonly placement: MembersSource;
   readonly storage: StreamStore;
+  readonly services: BrokerServices;
+  readonly listeners: ListenersSource;
   readonly tasks: TaskPool;
+  readonly access: AccessService;
   readonly log: Logger;
 }
 
@@ -48,7 +59,7 @@ export async function startAdminListener(options: AdminListenerOptions): Promise
   return adapter.listen({
     host,
     port,
-    routes: isLoopback(host) ? guardHost(routesOf(options)) : routesOf(options),
+    routes: guarded(options),
     limits: LIMITS,
     onHandlerError: (error: unknown, request: HttpRequest) => {
       log.error('HTTP handler failed', { path: request.path, error });
@@ -56,11 +67,25 @@ export async function startAdminListener(options: AdminListenerOptions): Promise
   });
 }
 
+/** On loopback against web pages of other names, elsewhere against strangers; `http.authentication` may say otherwise. */
+function guarded(options: AdminListenerOptions): readonly HttpRoute[] {
+  const { host, authentication, token, access, log } = options;
+  const isLocal = isLoopback(host);
+  const isAsked = authentication === 'required' || (authentication === 'auto' && !isLocal);
+  if (!isAsked && !isLocal) log.warn('Administration API is open to everybody who reaches it', { host });
+  const authenticator = isAsked ? createAdminAuthenticator(access.administrators, token) : null;
+  const routes = guardAccess(routesOf(options), { authenticator, log });
+  return isLocal ? guardHost(routes) : routes;
+}
+
 function routesOf(options: AdminListenerOptions): readonly HttpRoute[] {
-  const { version, health, counters, placement, storage, tasks } = options;
+  const { version, health, counters, placement, storage, services, listeners, tasks, access } = options;
   let processFamilies: readonly MetricFamily[] = [];
   const metrics = { exposition: () => renderExposition(counters, processFamilies) };
-  const routes = adminRoutes({ identity: { name: 'ringmq', version }, health, metrics, placement, storage });
+  const { administration } = access;
+  const identity = { name: 'ringmq', version };
+  const sources = { identity, health, metrics, placement, storage, services, access: administration, listeners };
+  const routes = adminRoutes(sources);
   return routes.map((route) => {
     if (route.path !== '/metrics') return route;
     const handler = async (request: HttpRequest): Promise<HttpResponse> => {

@@ -2,31 +2,40 @@
  * What a node needs to know, with addresses taken apart and the number of workers settled. Main thread: made of the
  * effective configuration by the program and by the library.
  */
-import { parseAddress } from '../config/address.ts';
+import { parseAddress, parseUnixAddress } from '../config/address.ts';
 import { type EffectiveConfiguration, resolveWorkers } from '../config/load.ts';
 import type { NodeSettings } from '../config/schema.ts';
 import type { ClusterSettings } from '../raft/messages.ts';
 import { assert } from '../std/assert.ts';
 
-export interface BrokerListenerSettings {
-  /** Unique; a label of the metrics and a name in the ready line. */
-  readonly name: string;
-  readonly protocol: string;
+type ConfiguredListener = NodeSettings['listeners'][number];
+
+export interface BrokerListenerSettings extends Omit<ConfiguredListener, 'address'> {
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;
-  readonly backlog: number;
-  /** 0: only the limit of the node. */
-  readonly connectionsMax: number;
+  /** The file of a Unix socket, in place of host and port; null otherwise. */
+  readonly path: string | null;
 }
 
 export interface BrokerSettings {
   readonly workerCount: number;
   readonly listeners: readonly BrokerListenerSettings[];
+  /** Files of the TLS listeners that name none. */
+  readonly tls: NodeSettings['tls'];
   /** null: no HTTP port. */
-  readonly http: { readonly host: string; readonly port: number; readonly adapter: 'auto' | 'uws' | 'node' } | null;
+  readonly http:
+    | (Pick<NodeSettings['http'], 'adapter' | 'authentication'> & {
+        readonly host: string;
+        readonly port: number;
+        /** Null: none. */
+        readonly token: string | null;
+      })
+    | null;
+  readonly access: NodeSettings['access'];
   readonly cluster: ClusterSettings;
   readonly storage: StorageSettings;
+  readonly services: NodeSettings['services'];
   readonly sharding: NodeSettings['sharding'];
   readonly limits: NodeSettings['limits'];
   readonly supervision: NodeSettings['supervision'];
@@ -45,10 +54,13 @@ export interface StorageSettings extends Omit<NodeSettings['storage'], 'adapter'
 export function toBrokerSettings({ node, protocols }: EffectiveConfiguration, withHttp = true): BrokerSettings {
   return {
     workerCount: resolveWorkers(node.workers),
-    listeners: node.listeners.map(({ address, ...listener }) => ({ ...listener, ...endpointOf(address) })),
-    http: withHttp ? { ...endpointOf(node.http.address), adapter: node.http.adapter } : null,
+    listeners: node.listeners.map(({ address, ...listener }) => ({ ...listener, ...placeOf(address) })),
+    tls: node.tls,
+    http: withHttp ? httpOf(node.http) : null,
+    access: node.access,
     cluster: clusterOf(node.cluster),
     storage: storageOf(node.storage),
+    services: node.services,
     sharding: node.sharding,
     limits: node.limits,
     supervision: node.supervision,
@@ -61,6 +73,10 @@ function storageOf(settings: NodeSettings['storage']): StorageSettings {
   const { adapter, requestRingBytes, unansweredBytesMax, waitMsMax } = settings;
   const section = new Map<string, unknown>(Object.entries(settings)).get(adapter);
   return { adapter, settings: section, requestRingBytes, unansweredBytesMax, waitMsMax };
+}
+
+function httpOf({ address, adapter, authentication, token }: NodeSettings['http']): BrokerSettings['http'] {
+  return { ...endpointOf(address), adapter, authentication, token: token ?? null };
 }
 
 function clusterOf(settings: NodeSettings['cluster']): ClusterSettings {
@@ -77,6 +93,11 @@ function clusterOf(settings: NodeSettings['cluster']): ClusterSettings {
     tls: tls.ca === '' ? null : tls,
     joinToken: joinToken ?? null,
   };
+}
+
+function placeOf(address: string): { host: string; port: number; path: string | null } {
+  const path = parseUnixAddress(address);
+  return path === undefined ? { ...endpointOf(address), path: null } : { host: '', port: 0, path };
 }
 
 function endpointOf(address: string): { host: string; port: number } {

@@ -5,13 +5,13 @@
 
 import { join } from 'node:path';
 import type { Health } from '../admin/api/health.ts';
-import { formatAddress } from '../config/address.ts';
 import { createRouterShared, type RouterShared, removeWorker } from '../core/broker/router-shared.ts';
-import type { ListenerInfo } from '../core/ports/connection.ts';
 import type { PlacementNode } from '../core/ports/placement.ts';
 import type { Protocol } from '../core/ports/protocol.ts';
+import type { BrokerServices } from '../core/ports/services.ts';
 import type { StreamStore } from '../core/ports/stream-store.ts';
 import type { HttpListener } from '../net/http/port.ts';
+import type { TlsReload } from '../net/tls/tls-keeper.ts';
 import { startEventLoopMetrics } from '../observability/event-loop-metrics.ts';
 import type { MetricsSource } from '../observability/exposition.ts';
 import type { RootLogger } from '../observability/log.ts';
@@ -23,8 +23,11 @@ import type { WorkerToMain } from '../workers/messages.ts';
 import { createLedger, Ledger } from '../workers/runtime/connection-ledger.ts';
 import { protocolsInUse, workerMetricsLayout } from '../workers/runtime/worker-metrics-layout.ts';
 import type { WorkerStart } from '../workers/runtime/worker-start.ts';
+import { portsOf } from '../workers/storage/link.ts';
 import { TaskPool } from '../workers/task-pool.ts';
-import { Acceptor, type AcceptorListener, type ListenerAddress } from './acceptor/acceptor.ts';
+import { formatListenerAddress, type ListenerAddress } from './acceptor/acceptor.ts';
+import { Listeners } from './acceptor/listeners.ts';
+import { AccessService } from './access/access-service.ts';
 import type { BrokerSettings } from './broker-settings.ts';
 import { BroadcastHub } from './directory/broadcast-hub.ts';
 import { SessionDirectoryHub } from './directory/session-directory-hub.ts';
@@ -75,19 +78,19 @@ export class BrokerNode {
   clusterAddress: { readonly host: string; readonly port: number } | null = null;
   private state: State = 'starting';
   private readonly settings: BrokerSettings;
-  private readonly listeners: readonly AcceptorListener[];
+  private readonly listeners: Listeners;
   private readonly log: RootLogger;
   private readonly options: BrokerNodeOptions;
   private readonly memory: RouterShared;
   private readonly ledger: Ledger;
   private readonly supervisor: Supervisor;
-  private readonly acceptor: Acceptor;
   private readonly broadcasts: BroadcastHub;
   private readonly sessions: SessionDirectoryHub;
   private readonly counters: MainCounters;
   private readonly metricsSources: readonly MetricsSource[];
   private readonly placement: PlacementHost;
   private readonly storageSupervisor: StorageSupervisor;
+  private readonly access: AccessService;
   private registration: NodeRegistration | null = null;
   private readonly tasks = new TaskPool();
   private readonly stopEventLoopMetrics: () => void;
@@ -100,13 +103,12 @@ export class BrokerNode {
     this.options = options;
     this.settings = settings;
     this.log = log;
-    this.listeners = settings.listeners.map((listener, index) => ({ ...listener, index }));
-    const labels = this.listeners.map(({ name, protocol }) => ({ name, protocol }));
+    const labels = settings.listeners.map(({ name, protocol }) => ({ name, protocol }));
 
     this.memory = createRouterShared({ ...limits, workerCount });
     const heartbeats = createHeartbeats(workerCount);
-    const ledgerBuffer = createLedger(workerCount, this.listeners.length);
-    this.ledger = new Ledger(ledgerBuffer, workerCount, this.listeners.length);
+    const ledgerBuffer = createLedger(workerCount, labels.length);
+    this.ledger = new Ledger(ledgerBuffer, workerCount, labels.length);
 
     const workerLayout = workerMetricsLayout(labels, protocolsInUse(options.protocols, labels));
     const workerCounters = Array.from({ length: workerCount }, () => createCounters(workerLayout.slotCount));
@@ -132,14 +134,22 @@ export class BrokerNode {
       start: {
         adapter: settings.storage.adapter,
         settings: settings.storage.settings,
+        services: settings.services,
         folder: options.folder,
         log: settings.log,
       },
       workerCount,
       log,
       liveWorkers: () => this.supervisor.liveWorkers(),
-      handLink: (worker, link) =>
-        this.supervisor.post(worker, { type: 'storage-link', link }, [link.port, link.payloads]),
+      handLink: (worker, link) => this.supervisor.post(worker, { type: 'storage-link', link }, portsOf(link)),
+    });
+    this.access = new AccessService({
+      settings: settings.access,
+      placement: () => this.placement.client,
+      tasks: this.tasks,
+      log,
+      liveWorkers: () => this.supervisor.liveWorkers(),
+      post: (worker, message) => this.supervisor.post(worker, message),
     });
     this.metricsSources = [
       { worker: 'main', layout: mainLayout, counters: mainBlock },
@@ -152,7 +162,23 @@ export class BrokerNode {
       })),
     ];
 
-    const infos: ListenerInfo[] = this.listeners.map(({ name, index, protocol }) => ({ name, index, protocol }));
+    this.listeners = new Listeners({
+      settings,
+      protocols: options.protocols,
+      strategy: createStrategy(settings.sharding),
+      ledger: this.ledger,
+      liveWorkers: () => this.supervisor.liveWorkers(),
+      handOver: (worker, listener, socket, isSurplus) => this.supervisor.handOver(worker, listener, socket, isSurplus),
+      handWebSockets: (worker, listener, transport) =>
+        this.supervisor.post(worker, { type: 'web-sockets', listener, transport }, [transport.port]),
+      askUnix: (worker, listener, file, backlog) =>
+        this.supervisor.post(worker, { type: 'unix-listen', listener, file, backlog }),
+      handTls: (worker, listener, material) =>
+        this.supervisor.post(worker, { type: 'tls-material', listener, material }),
+      accepted: (listener) => this.counters.accepted(listener),
+      refused: (listener, reason) => this.counters.refused(listener, reason),
+      log,
+    });
     this.supervisor = new Supervisor({
       ...settings.supervision,
       workerCount,
@@ -161,7 +187,8 @@ export class BrokerNode {
       startOf: (workerIndex): WorkerStart => ({
         workerIndex,
         workerCount,
-        listeners: infos,
+        listeners: this.listeners.infos,
+        intake: this.listeners.intakeStart(),
         protocolSettings: settings.protocolSettings,
         limits: {
           handshakeTimeoutMs: limits.handshakeTimeoutMs,
@@ -171,11 +198,15 @@ export class BrokerNode {
         log: settings.log,
         shared: { router: this.memory, heartbeats, counters: workerCounters[workerIndex], ledger: ledgerBuffer },
         storage: this.storageSupervisor.clientOptionsOf(workerIndex),
+        access: this.access.workerSettings,
+        services: this.storageSupervisor.servicesOptions,
       }),
       message: (worker, message) => this.receive(worker, message),
       ready: (worker) => {
         this.counters.serving(this.supervisor.liveWorkers().length);
         this.storageSupervisor.workerReady(worker);
+        this.listeners.workerReady(worker);
+        this.access.workerReady(worker);
       },
       gone: (worker, cause) => {
         this.counters.replaced(cause);
@@ -184,24 +215,18 @@ export class BrokerNode {
     });
     this.broadcasts = new BroadcastHub(this.supervisor);
     this.sessions = new SessionDirectoryHub(this.supervisor);
-    this.acceptor = new Acceptor({
-      listeners: this.listeners,
-      connectionsMax: limits.connectionsMax,
-      acceptRatePerS: limits.acceptRatePerS,
-      acceptBurst: limits.acceptBurst,
-      strategy: createStrategy(settings.sharding),
-      ledger: this.ledger,
-      liveWorkers: () => this.supervisor.liveWorkers(),
-      handOver: (worker, listener, socket) => this.supervisor.handOver(worker, listener, socket),
-      accepted: (listener) => this.counters.accepted(listener),
-      refused: (listener, reason) => this.counters.refused(listener, reason),
-      log,
-    });
   }
 
   /** Resolves when the node serves on all its ports. When it rejects, everything that was started has ended again. */
   async start(): Promise<void> {
     const { warmWorkers, warmRaft, warmJournal } = this.options;
+    try {
+      // Before the workers, which begin with it.
+      await this.listeners.load();
+    } catch (error) {
+      await this.stop(0);
+      throw error;
+    }
     const steps = [
       this.supervisor.start(warmWorkers),
       this.placement.start(warmRaft),
@@ -210,8 +235,9 @@ export class BrokerNode {
     ];
     try {
       await Promise.all(steps);
+      await this.access.start();
       // Last, so that no client comes before there is a worker for it.
-      this.addresses = await this.acceptor.listen();
+      this.addresses = await this.listeners.listen();
       this.clusterAddress = this.placement.address;
       this.registration = this.register();
       this.state = 'serving';
@@ -235,8 +261,9 @@ export class BrokerNode {
   private async stopOnce(drainLimitMs: number): Promise<number> {
     this.state = 'draining';
     const limitMs = performance.now() + drainLimitMs;
-    await this.acceptor.close();
+    await this.listeners.close();
     await this.registration?.stop();
+    this.access.stop();
     const cutConnections = await this.supervisor.drain(drainLimitMs);
     await this.supervisor.stop(limitMs - performance.now());
     await this.storageSupervisor.stop(Math.max(STORAGE_STOP_MS_MIN, limitMs - performance.now()));
@@ -249,6 +276,16 @@ export class BrokerNode {
     return cutConnections;
   }
 
+  /** Reads again what is read from files beside the configuration. */
+  async reload(): Promise<void> {
+    await this.access.reload();
+  }
+
+  /** Reads the files of all TLS listeners again; connections stay. What cannot be used is told and changes nothing. */
+  reloadTls(): Promise<readonly TlsReload[]> {
+    return this.listeners.reloadTls();
+  }
+
   /** For the program around the broker. */
   get placementClient(): PlacementNode {
     return this.placement.client;
@@ -259,8 +296,13 @@ export class BrokerNode {
     return this.storageSupervisor.client;
   }
 
+  /** For the program around the broker. */
+  get services(): BrokerServices {
+    return this.storageSupervisor.services;
+  }
+
   private register(): NodeRegistration {
-    const addresses = this.addresses.map(({ name, host, port }) => [name, formatAddress({ host, port })] as const);
+    const addresses = this.addresses.map((address) => [address.name, formatListenerAddress(address)] as const);
     const { client, name } = this.placement;
     return new NodeRegistration({ placement: client, node: name, addresses, log: this.log });
   }
@@ -276,7 +318,17 @@ export class BrokerNode {
       counters: this.metricsSources,
       placement: this.placement.client,
       storage: this.storageSupervisor.client,
+      services: this.storageSupervisor.services,
+      listeners: {
+        listeners: () =>
+          this.addresses.map((address) => {
+            const { name, protocol, transport = 'tcp' } = address;
+            return { name, protocol, transport, address: formatListenerAddress(address) };
+          }),
+        reloadTls: () => this.reloadTls(),
+      },
       tasks: this.tasks,
+      access: this.access,
       log: this.log,
     });
     this.httpAddress = { host: this.http.host, port: this.http.port };
@@ -300,9 +352,18 @@ export class BrokerNode {
       case 'ready':
       case 'drained':
         return; // The supervisor's own.
+      case 'unix-listening':
+        this.listeners.unixAnswered(message.listener, message.problem);
+        return;
       case 'broadcast':
       case 'broadcast-handled':
         this.broadcasts.handle(worker, message);
+        return;
+      case 'login':
+      case 'login-answer':
+      case 'login-cancel':
+      case 'client-connected':
+        this.access.handle(worker, message);
         return;
       default:
         this.sessions.handle(worker, message);
@@ -313,8 +374,10 @@ export class BrokerNode {
   private cleanUpBehind(worker: number): void {
     removeWorker(this.memory, worker);
     this.ledger.reset(worker);
+    this.listeners.workerGone(worker);
     this.counters.serving(this.supervisor.liveWorkers().length);
     this.broadcasts.workerGone(worker);
     this.sessions.workerGone(worker);
+    this.access.workerGone(worker);
   }
 }

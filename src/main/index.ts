@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type EffectiveConfiguration, loadConfiguration } from '../config/load.ts';
 import type { PlacementNode } from '../core/ports/placement.ts';
+import type { BrokerServices } from '../core/ports/services.ts';
 import type { StreamStore } from '../core/ports/stream-store.ts';
 import { createLogger, type LogLevel } from '../observability/log.ts';
 import { protocols } from '../protocols/registry.ts';
@@ -69,10 +70,20 @@ export interface Broker {
    * it by this object, not the storage.
    */
   readonly storage: StreamStore;
+  /** Queues, cursors of readers, delayed messages and transactions over these streams, as protocols use them. */
+  readonly services: BrokerServices;
   /** Port of a listener; of the first one without a name. 'http' is the HTTP port, 'cluster' that of the cluster. */
   port(name?: string): number;
-  /** `protocol://host:port` of a listener; of the first one without a name. */
+  /**
+   * Where a client finds a listener, the first one without a name: `protocol://host:port`, `protocols://` with TLS, `ws://`
+   * or `wss://` without a path, `unix:/path`.
+   */
   url(name?: string): string;
+  /**
+   * Reads certificates, keys and revocation lists of all TLS listeners again; connections stay. One entry for each of
+   * them; `problem` says why its former ones stay in use, or is null.
+   */
+  reloadTls(): Promise<readonly { readonly listener: string; readonly problem: string | null }[]>;
   /**
    * Says goodbye to the clients and ends everything that was started; resolves when no thread, timer or handle is
    * left. Clients that do not leave within `shutdown.drainLimitMs` are cut. Calling it again does nothing more.
@@ -142,6 +153,7 @@ class RunningBroker implements Broker {
   readonly addresses: ReadonlyMap<string, ListenerAddress>;
   readonly placement: Placement;
   readonly storage: StreamStore;
+  readonly services: BrokerServices;
   private readonly node: BrokerNode;
   private readonly folder: DataFolder;
   private readonly drainLimitMs: number;
@@ -152,6 +164,7 @@ class RunningBroker implements Broker {
     this.drainLimitMs = drainLimitMs;
     this.placement = node.placementClient;
     this.storage = node.storage;
+    this.services = node.services;
     const addresses = new Map(node.addresses.map((address) => [address.name, address]));
     const { httpAddress, clusterAddress } = node;
     if (clusterAddress !== null) addresses.set('cluster', { ...clusterAddress, name: 'cluster', protocol: 'http' });
@@ -164,8 +177,15 @@ class RunningBroker implements Broker {
   }
 
   url(name?: string): string {
-    const { protocol, host, port } = this.addressOf(name);
-    return `${protocol}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    const { protocol, transport, host, port, path } = this.addressOf(name);
+    if (path !== undefined) return `unix:${path}`;
+    const scheme =
+      transport === 'ws' || transport === 'wss' ? transport : transport === 'tls' ? `${protocol}s` : protocol;
+    return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  }
+
+  reloadTls(): Promise<readonly { readonly listener: string; readonly problem: string | null }[]> {
+    return this.node.reloadTls();
   }
 
   async stop(): Promise<void> {

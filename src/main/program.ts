@@ -8,6 +8,7 @@ import { loadConfiguration } from '../config/load.ts';
 import { createLogger, type Logger } from '../observability/log.ts';
 import { protocols } from '../protocols/registry.ts';
 import { storageParts } from '../workers/storage/adapters.ts';
+import { formatListenerAddress } from './acceptor/acceptor.ts';
 import { BrokerNode, type BrokerNodeOptions } from './broker.ts';
 import { toBrokerSettings } from './broker-settings.ts';
 import { type DataFolder, openDataFolder } from './data-folder.ts';
@@ -56,6 +57,10 @@ export async function runProgram(
     folder.release();
     throw error;
   }
+  // The usual word for it among servers; without a listener for TLS nothing happens.
+  process.on('SIGHUP', () => void node.reloadTls());
+  // Rules of access too.
+  process.on('SIGHUP', () => void node.reload());
   announce(node);
   const readyMs = performance.now();
   log.info('broker serves', {
@@ -69,7 +74,7 @@ export async function runProgram(
 
 /** The one line on standard output; scripts wait for it and read the ports from it. */
 function announce(node: BrokerNode): void {
-  const addresses = node.addresses.map(({ name, host, port }) => `${name}=${formatAddress({ host, port })}`);
+  const addresses = node.addresses.map((address) => `${address.name}=${formatListenerAddress(address)}`);
   if (node.clusterAddress !== null) addresses.push(`cluster=${formatAddress(node.clusterAddress)}`);
   if (node.httpAddress !== null) addresses.push(`http=${formatAddress(node.httpAddress)}`);
   // A reader that has gone is no reason to stop serving.

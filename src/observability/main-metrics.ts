@@ -8,6 +8,9 @@ export const refusalReasons = [
   'connections-max', // the node has as many connections as it may
   'listener-connections-max', // the listener has
   'accept-rate', // new connections come faster than allowed
+  'listener-accept-rate', // the same for the listener
+  'overload', // the event loops of all workers are late
+  'proxy-untrusted', // the connection comes from no network of proxies
   'no-worker', // no worker serves at the moment
   'descriptors', // the process has no file descriptor left
   'network-error', // the connection broke before a worker had it

@@ -30,6 +30,24 @@ export const closeReasons = [
   'shutdown',
 ] as const;
 
+/** Label values of `ringmq_transport_failures_total`: why a connection did not get to its protocol, or off it again. */
+export const transportFailures = [
+  'proxy-malformed', // no PROXY header, or a wrong one
+  'proxy-timeout', // no whole PROXY header in time
+  'tls-failed', // no common version, cipher or application protocol, or no TLS at all
+  'tls-timeout', // no end of the TLS hand-shake in time
+  'certificate-refused', // the client's certificate is missing, not trusted, expired or revoked
+  'upgrade-refused', // a request that does not become a WebSocket
+  'upgrade-timeout', // no whole upgrade request in time
+  'web-socket-text', // a text message where bytes are spoken
+  'web-socket-too-big', // a message beyond the limit
+  'web-socket-unread', // more than may wait where reading cannot be stopped
+  'accept-limit', // a limit of connections, where only the worker can keep it
+  'gone', // the peer went away before its protocol began
+] as const;
+
+export type TransportFailure = (typeof transportFailures)[number];
+
 /** Label values of `ringmq_messages_dropped_total`: why an accepted message did not reach a receiver. */
 const dropReasons = [
   'output-full', // the connection's output reached its limit and the message may be lost
@@ -42,11 +60,16 @@ const dropReasons = [
   'retained-full', // the store of retained messages reached its limit
 ] as const;
 
+/** Label values of `ringmq_access_denied_total`: the core's `AuditKind`; a unit test keeps the two equal. */
+export const auditKinds = ['login-refused', 'publish-denied', 'subscribe-denied', 'subscription-revoked'] as const;
+export const auditMetric = 'ringmq_access_denied_total';
+
 /** The definitions of one connection worker. Give the listeners in the order of the configuration. */
 export function workerMetricDefinitions(listeners: readonly ListenerLabels[]): MetricDefinition[] {
   return [
     ...listeners.flatMap(listenerDefinitions),
     ...dropDefinitions(),
+    ...auditKinds.map((kind) => counter(auditMetric, 'What access control denied, by kind.', { kind })),
     ...ringDefinitions(),
     ...eventLoopMetricDefinitions(),
   ];
@@ -58,6 +81,12 @@ function listenerDefinitions(listener: ListenerLabels): MetricDefinition[] {
     counter('ringmq_connections_opened_total', 'Connections that a worker took over.', labels),
     ...closeReasons.map((reason) =>
       counter('ringmq_connections_closed_total', 'Connections that ended, by reason.', { ...labels, reason }),
+    ),
+    ...transportFailures.map((reason) =>
+      counter('ringmq_transport_failures_total', 'Connections that their transport ended, by reason.', {
+        ...labels,
+        reason,
+      }),
     ),
     gauge('ringmq_connections_open', 'Connections that are open now.', labels),
     counter('ringmq_received_bytes_total', 'Bytes read from connections.', labels),
@@ -87,6 +116,7 @@ interface ListenerSlots {
   readonly open: number;
   readonly received: number;
   readonly sent: number;
+  readonly failures: ReadonlyMap<TransportFailure, number>;
 }
 
 /**
@@ -117,6 +147,10 @@ export class ConnectionCounters {
     this.metrics.add(slots.open, -1);
   }
 
+  failed(listener: { readonly index: number }, failure: TransportFailure): void {
+    this.metrics.increment(this.slotsOf(listener).failures.get(failure) as number);
+  }
+
   received(listener: { readonly index: number }, bytes: number): void {
     this.metrics.add(this.slotsOf(listener).received, bytes);
   }
@@ -145,6 +179,12 @@ function resolveSlots(metrics: ThreadMetrics, listener: ListenerLabels): Listene
     open: metrics.slot('ringmq_connections_open', labels),
     received: metrics.slot('ringmq_received_bytes_total', labels),
     sent: metrics.slot('ringmq_sent_bytes_total', labels),
+    failures: new Map(
+      transportFailures.map((reason) => [
+        reason,
+        metrics.slot('ringmq_transport_failures_total', { ...labels, reason }),
+      ]),
+    ),
   };
 }
 

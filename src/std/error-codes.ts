@@ -29,6 +29,8 @@ export const errorCodes = {
   PLACEMENT_FAILED:
     'The placement centre of this node has failed while it ran, for the reason in the message: a disk error, damaged data, or a defect. The node has left service.',
   PLACEMENT_START_FAILED: 'The placement centre did not come up, for the reason in the message.',
+  TLS_MATERIAL_UNUSABLE:
+    'A certificate, key, authority or revocation list of a TLS listener cannot be used. The message names the file and says why; at a reload what was in use stays.',
   WORKER_START_FAILED: 'A connection worker did not come up, for the reason in the message.',
 } as const;
 

@@ -23,6 +23,8 @@ export class TimingWheel {
   readonly tickMs: number;
   /** Ticks since the wheel was made; the cheapest clock there is. */
   tick = 0;
+  /** Timers that run. */
+  running = 0;
   /** Ticks whose timers have run. */
   private doneTick = 0;
   private readonly slots: (WheelTimer | null)[];
@@ -38,6 +40,7 @@ export class TimingWheel {
   /** Starts or moves `timer`: it runs `delayMs` from now, never early and up to one tick late. */
   start(timer: WheelTimer, delayMs: number): void {
     if (timer.dueTick !== -1) this.cancel(timer);
+    this.running++;
     // One tick more, since the present tick has begun at an unknown time.
     timer.dueTick = this.tick + Math.ceil(Math.max(0, delayMs) / this.tickMs) + 1;
     const slot = timer.dueTick & this.mask;
@@ -50,6 +53,7 @@ export class TimingWheel {
 
   cancel(timer: WheelTimer): void {
     if (timer.dueTick === -1) return;
+    this.running--;
     const { previous, next } = timer;
     if (next !== null) next.previous = previous;
     if (previous !== null) previous.next = next;
@@ -67,6 +71,17 @@ export class TimingWheel {
       this.doneTick++;
       this.runSlot(this.doneTick & this.mask);
     }
+  }
+
+  /** The first of the next `ticks` ticks at which a timer is due; -1 when none is. For an owner who ticks only when it must. */
+  nextDueTick(ticks: number): number {
+    if (this.running === 0) return -1;
+    for (let tick = this.doneTick + 1; tick <= this.doneTick + ticks; tick++) {
+      for (let timer = this.slots[tick & this.mask] ?? null; timer !== null; timer = timer.next) {
+        if (timer.dueTick <= tick) return tick;
+      }
+    }
+    return -1;
   }
 
   private runSlot(slot: number): void {

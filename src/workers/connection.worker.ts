@@ -34,7 +34,7 @@ port.on('message', (message: MainToWorker) => {
   if (message.type === 'start') {
     assert(runtime === null, 'a worker is started once');
     runtime = start(message.start);
-    post({ type: 'ready' });
+    void runtime.open().then(() => post({ type: 'ready' }));
     return;
   }
   assert(runtime !== null, 'a worker is started before it is told anything else');

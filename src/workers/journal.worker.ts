@@ -9,6 +9,9 @@ import { Doorbell } from '../shm/doorbell.ts';
 import { Heartbeat } from '../shm/heartbeat.ts';
 import { assert } from '../std/assert.ts';
 import { toError } from '../std/errors.ts';
+import { LazyServicesHost } from './services/host/lazy-services-host.ts';
+import { ColdGate } from './storage/client/cold-gate.ts';
+import { ColdPace } from './storage/cold-pace.ts';
 import { openStore } from './storage/host/open-store.ts';
 import { StorageHost } from './storage/host/storage-host.ts';
 import { StorageMetrics } from './storage/host/storage-metrics.ts';
@@ -22,12 +25,18 @@ const END_MS = 1_000;
 
 const port = parentPort;
 assert(port !== null, 'this module is the entry of a worker thread');
-let opening: Promise<StorageHost | null> | null = null;
+let opening: Promise<Hosts | null> | null = null;
 let log: RootLogger | null = null;
 
 const post = (message: StorageToMain): void => port.postMessage(message);
 
-async function start(options: StorageStart): Promise<StorageHost | null> {
+/** What lives on the thread once the store is open. */
+interface Hosts {
+  readonly storage: StorageHost;
+  readonly services: LazyServicesHost;
+}
+
+async function start(options: StorageStart): Promise<Hosts | null> {
   log = createLogger({ ...options.log, bindings: { worker: 'journal' } });
   const heartbeat = new Heartbeat(options.heartbeats, 0);
   heartbeat.beat();
@@ -35,16 +44,34 @@ async function start(options: StorageStart): Promise<StorageHost | null> {
   try {
     const { store, takesSharedMemory } = await openStore(options, log, metrics);
     const doorbell = new Doorbell(options.doorbells, hostLine);
-    const host = new StorageHost({ store, takesSharedMemory, doorbell, metrics });
-    host.tick();
+    const storage = new StorageHost({
+      store,
+      takesSharedMemory,
+      doorbell,
+      metrics,
+      onRemoved: (name) => services.streamRemoved(name),
+      coldGate: new ColdGate(options.coldPace, hostLine),
+    });
+    const services = new LazyServicesHost({
+      store: storage.local,
+      settings: options.services,
+      metrics: metrics.services,
+      log,
+    });
+    const pace = new ColdPace(options.coldPace);
+    storage.tick();
     setInterval(() => {
       heartbeat.beat();
-      host.tick();
+      storage.tick();
+      services.tick();
+      metrics.sampleColdReads(pace);
     }, TICK_MS).unref();
     store.onHealth((health) => post({ type: 'health', health }));
     post({ type: 'health', health: store.health() });
     post({ type: 'ready' });
-    return host;
+    // Behind the announcement: nobody waits for it.
+    services.begin();
+    return { storage, services };
   } catch (thrown) {
     post({ type: 'failed', message: toError(thrown).message });
     log.flush();
@@ -54,9 +81,11 @@ async function start(options: StorageStart): Promise<StorageHost | null> {
 }
 
 async function stop(): Promise<void> {
-  const host = await opening;
+  const hosts = await opening;
   try {
-    await host?.stop();
+    // The services end first: they store what is under way.
+    await hosts?.services.stop();
+    await hosts?.storage.stop();
   } catch (thrown) {
     log?.error('Storage was not closed in order', { reason: toError(thrown).message });
   }
@@ -83,7 +112,10 @@ port.on('message', (message: MainToStorage) => {
       break;
     case 'connect':
       assert(opening !== null, 'the journal worker is started before anything else');
-      void opening.then((host) => host?.connect(message.link));
+      void opening.then((hosts) => {
+        hosts?.storage.connect(message.link);
+        hosts?.services.connect(message.link.services);
+      });
       break;
     case 'stop':
       void stop();

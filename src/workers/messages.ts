@@ -6,6 +6,11 @@
  * directory and the control plane rely on it.
  */
 import type { Socket } from 'node:net';
+import type { WebSocketTransport } from '../net/http/port.ts';
+import type { TlsMaterial } from '../net/tls/tls-material.ts';
+import type { UnixSocketFile } from '../net/unix/unix-socket.ts';
+import type { ErrorCode } from '../std/error-codes.ts';
+import type { AccessToMain, AccessToWorker } from './access-messages.ts';
 import type { WorkerStart } from './runtime/worker-start.ts';
 import type { StorageLink } from './storage/link.ts';
 
@@ -13,16 +18,27 @@ import type { StorageLink } from './storage/link.ts';
 export type MainToWorker =
   | StartMessage
   | ConnectionMessage
+  | TlsMessage
+  | WebSocketsMessage
+  | UnixListenMessage
   | DrainMessage
   | StopMessage
   | PeerMessage
   | StorageLinkMessage
   | BroadcastDelivery
   | BroadcastDone
-  | DirectoryToWorker;
+  | DirectoryToWorker
+  | AccessToWorker;
 
 /** Connection worker to main thread. */
-export type WorkerToMain = ReadyMessage | DrainedMessage | BroadcastRequest | BroadcastHandled | DirectoryToMain;
+export type WorkerToMain =
+  | ReadyMessage
+  | UnixListeningMessage
+  | DrainedMessage
+  | BroadcastRequest
+  | BroadcastHandled
+  | DirectoryToMain
+  | AccessToMain;
 
 // --- life of a worker ---
 
@@ -37,6 +53,37 @@ export interface ConnectionMessage {
   readonly type: 'connection';
   readonly listener: number;
   readonly socket: Socket;
+  /** There is no room for it: the protocol says so. */
+  readonly isSurplus?: boolean;
+}
+
+/** New certificates, revocation lists or ticket keys of a listener; hand-shakes use them from now on. */
+export interface TlsMessage {
+  readonly type: 'tls-material';
+  readonly listener: number;
+  readonly material: TlsMaterial;
+}
+
+/** Listen on a Unix socket, of which connections cannot be moved between threads. Answered by `unix-listening`. */
+export interface UnixListenMessage {
+  readonly type: 'unix-listen';
+  readonly listener: number;
+  readonly file: UnixSocketFile;
+  readonly backlog: number;
+}
+
+export interface UnixListeningMessage {
+  readonly type: 'unix-listening';
+  readonly listener: number;
+  /** Null: it listens. */
+  readonly problem: { readonly code: ErrorCode; readonly message: string } | null;
+}
+
+/** The way of a listener's WebSockets to this worker, where the HTTP library accepts them itself. */
+export interface WebSocketsMessage {
+  readonly type: 'web-sockets';
+  readonly listener: number;
+  readonly transport: WebSocketTransport;
 }
 
 /** Say goodbye to every client and flush, for at most `limitMs`. Answered by `drained`. */

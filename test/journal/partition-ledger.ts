@@ -4,6 +4,7 @@
  */
 import { isControl, readBatchHeader } from '../../src/core/batch/batch-format.ts';
 import { RecordCursor } from '../../src/core/batch/record-cursor.ts';
+import type { Calls } from './store-lines.ts';
 
 export interface Sent {
   readonly number: number;
@@ -58,7 +59,7 @@ export class PartitionLedger {
     return lost;
   }
 
-  onAnswer(number: number, baseOffset: number, lastOffset: number, isDuplicate: boolean): void {
+  onAnswer(number: number, { baseOffset, lastOffset, isDuplicate }: Calls['append']['answer']): void {
     const at = this.#open.findIndex((batch) => batch.number === number);
     if (at < 0) throw this.#wrong(`answers ${number}, which was not asked`);
     const [batch] = this.#open.splice(at, 1);
@@ -137,7 +138,8 @@ export class PartitionLedger {
       if (offset >= logEnd) throw this.#wrong(`has lost offset ${offset}: it ends at ${logEnd}`);
     }
     this.foundUnanswered += found.size;
-    this.#lost = this.#open.filter((batch) => !found.has(batch) || batch.producerId >= 0);
+    // Behind those of an earlier check, when the process died again before they were sent.
+    this.#lost.push(...this.#open.filter((batch) => !found.has(batch) || batch.producerId >= 0));
     this.#open = [];
     this.#end = logEnd;
   }

@@ -1,28 +1,39 @@
-/** The process that holds a store, from the side of the rounds: requests, answers, and its death. Thread of the test. */
+/** The process that hosts the store, from the side of the rounds: calls, answers, pushes, and its death. Thread of the test. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Answer, Request } from './store-lines.ts';
+import { CallError, type Link, linkOver, type Tell } from './link.ts';
+import type { CallFailure, CallName, Calls, Line, Push } from './store-lines.ts';
 
 const program = fileURLToPath(new URL('./store.child.ts', import.meta.url));
 
-type Unnumbered<T> = T extends unknown ? Omit<T, 'number'> : never;
+export interface StoreProcessOptions {
+  readonly folder: string;
+  /** Compiled modules are kept here, so that the next start is faster. */
+  readonly cacheFolder: string;
+  readonly plant: string | null;
+  onPush(push: Push): void;
+}
 
-export class StoreProcess {
+export class StoreProcess implements Link {
   readonly #child: ChildProcess;
-  readonly #waiting = new Map<number, (answer: Answer) => void>();
+  readonly #waiting = new Map<number, (failure: CallFailure | null, answer: never) => void>();
+  readonly #cut = new Set<(error: Error) => void>();
   readonly #over: Promise<void>;
   readonly #ready: Promise<void>;
   #next = 0;
   #isOver = false;
-  errors = '';
+  #errors = '';
 
-  constructor(folder: string, onEvent: (text: string) => void) {
-    this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', program, folder], {
+  constructor({ folder, cacheFolder, plant, onPush }: StoreProcessOptions) {
+    const flags = ['--disable-warning=ExperimentalWarning', program, folder];
+    this.#child = spawn(process.execPath, plant === null ? flags : [...flags, plant], {
       stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...process.env, NODE_COMPILE_CACHE: cacheFolder },
     });
     this.#child.stderr?.on('data', (text) => {
-      this.errors += String(text);
+      this.#errors += String(text);
     });
     // A process that was killed takes nothing more.
     this.#child.stdin?.on('error', () => undefined);
@@ -34,22 +45,22 @@ export class StoreProcess {
     });
     this.#ready.catch(() => undefined);
     const lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream });
-    lines.on('line', (line) => {
-      const answer = parse(line);
-      if (answer === null) return;
-      if (answer.type === 'ready') isReady();
-      else if (answer.type === 'event') onEvent(answer.text);
-      else {
-        const tell = this.#waiting.get(answer.number);
-        this.#waiting.delete(answer.number);
-        tell?.(answer);
-      }
+    lines.on('line', (text) => {
+      const line = parse(text);
+      if (line === null) return;
+      if (!('push' in line)) {
+        const tell = this.#waiting.get(line.number);
+        this.#waiting.delete(line.number);
+        tell?.(line.failure, line.answer as never);
+      } else if (line.push.type === 'ready') isReady();
+      else onPush(line.push);
     });
     this.#over = new Promise((resolve) => {
       // After the last line that it wrote was read.
       this.#child.once('close', () => {
         this.#isOver = true;
-        failed(new Error(`The process that holds the store ended: ${this.errors}`));
+        failed(new Error(`The process that hosts the store ended: ${this.#errors}`));
+        for (const cut of [...this.#cut]) cut(over());
         resolve();
       });
     });
@@ -59,30 +70,42 @@ export class StoreProcess {
     return this.#isOver;
   }
 
-  get inFlight(): number {
-    return this.#waiting.size;
+  /** What it wrote to its standard error. */
+  get errors(): string {
+    return this.#errors;
   }
 
-  ready(): Promise<void> {
+  now(): number {
+    return Date.now();
+  }
+
+  /** Lets it open the store, which nobody else has open; resolves when it serves. It is loaded before that. */
+  open(): Promise<void> {
+    this.#child.stdin?.write('open\n');
     return this.#ready;
   }
 
-  /** Answers the number of the request; `tell` is never called when the process dies before. */
-  send(request: Unnumbered<Request>, tell: (answer: Answer) => void): number {
+  send<Name extends CallName>(type: Name, given: Calls[Name]['given'], tell: Tell<Name>): void {
     this.#next += 1;
     this.#waiting.set(this.#next, tell);
-    this.#child.stdin?.write(`${JSON.stringify({ ...request, number: this.#next })}\n`);
-    return this.#next;
+    this.#child.stdin?.write(`${JSON.stringify({ ...given, type, number: this.#next })}\n`);
   }
 
-  ask(request: Unnumbered<Request>): Promise<Answer> {
+  ask<Name extends CallName>(type: Name, given: Calls[Name]['given']): Promise<Calls[Name]['answer']> {
+    if (this.#isOver) return Promise.reject(over());
     return new Promise((resolve, reject) => {
-      this.send(request, (answer) => {
-        if (answer.type === 'error') reject(new Error(`${answer.code}: ${answer.message}`));
-        else resolve(answer);
+      this.#cut.add(reject);
+      this.send(type, given, (failure, answer) => {
+        this.#cut.delete(reject);
+        if (failure === null) resolve(answer);
+        else reject(new CallError(failure));
       });
-      void this.#over.then(() => reject(new Error(`The process that holds the store ended: ${this.errors}`)));
     });
+  }
+
+  async pause(ms: number): Promise<void> {
+    await sleep(ms);
+    if (this.#isOver) throw over();
   }
 
   /** Kills it, and waits until all that it said was heard. */
@@ -98,10 +121,14 @@ export class StoreProcess {
   }
 }
 
+function over(): CallError {
+  return new CallError({ code: linkOver, message: 'the host of the store is gone' });
+}
+
 /** The last line of a process that was killed may be torn. */
-function parse(line: string): Answer | null {
+function parse(text: string): Line | null {
   try {
-    return JSON.parse(line) as Answer;
+    return JSON.parse(text) as Line;
   } catch {
     return null;
   }

@@ -1,88 +1,67 @@
 /**
- * A process that holds the journal in a folder and does what its standard input says, until that ends or it is killed:
+ * A process that hosts a journal and its services in a folder and does what its standard input says, until that ends or it is killed:
  *
- *   node test/journal/store.child.ts FOLDER
+ *   node test/journal/store.child.ts FOLDER [PLANT]
  */
+import { flushCompileCache } from 'node:module';
 import { createInterface } from 'node:readline';
-import type { StreamPartition, StreamSettings } from '../../src/core/ports/stream-store.ts';
-import { StorageError } from '../../src/core/streams/storage-error.ts';
 import { openJournalStore } from '../../src/journal/stream-store.ts';
-import { type Answer, partitionNames, type Request } from './store-lines.ts';
+import { plantNamed } from './planted-store.ts';
+import { ServiceHost } from './service-host.ts';
+import type { Call, Line, Push } from './store-lines.ts';
 
-const [folder] = process.argv.slice(2);
-if (folder === undefined) throw new Error('Cannot start: the first argument is the folder');
+const [folder = '', plant = null] = process.argv.slice(2);
+if (folder === '') throw new Error('Cannot start: the first argument is the folder');
 
-/** Small segments, so that a kill meets the change from one to the next. */
-const settings: StreamSettings = { segmentBytes: 256 * 1024 };
-const bytesMax = 512 * 1024;
+/** The finest tick that a service asks for is 10 ms. */
+const tickMs = 5;
 
-function say(answer: Answer): void {
-  process.stdout.write(`${JSON.stringify(answer)}\n`);
+function write(line: Line): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-const store = openJournalStore({
-  directories: [folder],
-  freeBytesMin: 0,
-  upkeepMs: 50,
-  onEvent: (event) => say({ type: 'event', text: JSON.stringify(event) }),
-});
-const partitions = new Map<string, StreamPartition>();
+let isClosing = false;
 
-async function partitionOf(name: string): Promise<StreamPartition> {
-  const known = partitions.get(name);
-  if (known !== undefined) return known;
-  const names = await store.names();
-  const partition = names.includes(name) ? await store.open(name) : await store.create(name, settings);
-  partitions.set(name, partition);
-  return partition;
+function say(push: Push): void {
+  // Whoever is closed says that it ends.
+  if (!isClosing || push.type !== 'stopped') write({ push });
 }
 
-function sayError(number: number, error: unknown): void {
-  const code = error instanceof StorageError ? error.code : 'DEFECT';
-  say({ type: 'error', number, code, message: error instanceof Error ? error.message : String(error) });
-}
-
-function append(number: number, partition: StreamPartition, bytes: Buffer): void {
-  partition.append(bytes, ({ error, baseOffset, lastOffset, isDuplicate }) => {
-    if (error === null) say({ type: 'append', number, baseOffset, lastOffset, isDuplicate });
-    else sayError(number, error);
+async function open(folder: string): Promise<void> {
+  const store = openJournalStore({
+    directories: [folder],
+    freeBytesMin: 0,
+    upkeepMs: 50,
+    onEvent: (event) => say({ type: 'event', text: JSON.stringify(event) }),
   });
+  const host = new ServiceHost({
+    store,
+    now: () => Date.now(),
+    random: () => Math.random(),
+    defer: (task) => setImmediate(task),
+    say,
+    plant: plant === null ? null : plantNamed(plant),
+  });
+  const ticking = setInterval(() => host.tick(), tickMs);
+  onLine = (text) => {
+    const call = JSON.parse(text) as Call;
+    host.handle(call, (failure, answer) => write({ number: call.number, failure, answer }));
+  };
+  onEnd = async () => {
+    isClosing = true;
+    await host.close();
+    clearInterval(ticking);
+    await store.close();
+  };
+  await host.open();
+  say({ type: 'ready' });
 }
 
-async function answer(request: Request, partition: StreamPartition): Promise<void> {
-  const { number } = request;
-  switch (request.type) {
-    case 'append':
-      append(number, partition, Buffer.from(request.bytes, 'base64'));
-      return;
-    case 'read': {
-      const { offset, isolation } = request;
-      const { slices, nextOffset } = await partition.read({ offset, bytesMax, isolation });
-      say({ type: 'read', number, slices: slices.map((slice) => slice.toString('base64')), nextOffset });
-      return;
-    }
-    case 'places': {
-      const { logStartOffset, logEndOffset, lastStableOffset } = await partition.places();
-      say({ type: 'places', number, logStartOffset, logEndOffset, lastStableOffset });
-      return;
-    }
-    case 'delete-before':
-      say({ type: 'delete-before', number, logStartOffset: await partition.deleteBefore(request.offset) });
-  }
-}
-
+/** The first line says that it is to begin: until then the program is loaded, and the store belongs to the process before. */
+let onLine = (_text: string): void => void open(folder);
+let onEnd = (): Promise<void> => Promise.resolve();
 const lines = createInterface({ input: process.stdin });
-lines.on('line', (line) => {
-  const request = JSON.parse(line) as Request;
-  const known = partitions.get(request.partition);
-  // In the order of the lines: an append must not wait for a promise that a later one does not wait for.
-  if (known === undefined) {
-    sayError(request.number, new Error(`there is no partition "${request.partition}"`));
-    return;
-  }
-  answer(request, known).catch((error: unknown) => sayError(request.number, error));
-});
-lines.on('close', () => void store.close());
-
-for (const name of partitionNames) await partitionOf(name);
-say({ type: 'ready' });
+lines.on('line', (text) => onLine(text));
+lines.on('close', () => void onEnd());
+// A process that is killed does not come to write it at its end.
+flushCompileCache();

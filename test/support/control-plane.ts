@@ -10,6 +10,9 @@ interface Broadcast {
   readonly payload: unknown;
   readonly targets: Set<number>;
   readonly done: () => void;
+  readonly sequence: number;
+  /** For each worker that handled it, how many broadcasts there had been. */
+  readonly handledAt: Map<number, number>;
 }
 
 class Plane implements ControlPlane {
@@ -46,6 +49,7 @@ export class ControlPlaneHub {
   isImmediate = true;
   private readonly planes = new Map<number, Plane>();
   private pending: Broadcast[] = [];
+  private sequence = 0;
 
   /** The plane of a new worker; its predecessor's is void. */
   add(worker: number): ControlPlane {
@@ -72,7 +76,16 @@ export class ControlPlaneHub {
 
   broadcast(from: number, channel: string, payload: unknown, done: () => void): void {
     const targets = new Set([...this.planes.keys()].filter((worker) => worker !== from));
-    this.pending.push({ from, channel, payload: structuredClone(payload), targets, done });
+    const sequence = this.sequence++;
+    this.pending.push({
+      from,
+      channel,
+      payload: structuredClone(payload),
+      targets,
+      done,
+      sequence,
+      handledAt: new Map(),
+    });
     if (this.isImmediate) this.deliverAll();
   }
 
@@ -84,10 +97,23 @@ export class ControlPlaneHub {
   deliverTo(worker: number): boolean {
     const broadcast = this.pending.find(({ targets }) => targets.has(worker));
     if (broadcast === undefined) return false;
-    broadcast.targets.delete(worker);
-    this.planes.get(worker)?.handlers.get(broadcast.channel)?.(broadcast.from, broadcast.payload);
+    this.handle(broadcast, worker);
     this.finish();
     return true;
+  }
+
+  private handle(broadcast: Broadcast, worker: number): void {
+    broadcast.targets.delete(worker);
+    this.planes.get(worker)?.handlers.get(broadcast.channel)?.(broadcast.from, broadcast.payload);
+    broadcast.handledAt.set(worker, this.sequence);
+  }
+
+  /** What the others had sent before they handled it arrives before its sender hears that it is done. */
+  private deliverEarlier({ from, handledAt }: Broadcast): void {
+    for (const other of [...this.pending]) {
+      const isEarlier = other.sequence < (handledAt.get(other.from) ?? 0);
+      if (isEarlier && other.targets.has(from)) this.handle(other, from);
+    }
   }
 
   deliverAll(): void {
@@ -99,6 +125,7 @@ export class ControlPlaneHub {
     for (let first = this.pending[0]; first !== undefined; first = this.pending[0]) {
       for (const worker of first.targets) if (!this.planes.has(worker)) first.targets.delete(worker);
       if (first.targets.size > 0) return;
+      this.deliverEarlier(first);
       this.pending.shift();
       first.done();
     }

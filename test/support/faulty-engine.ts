@@ -81,6 +81,10 @@ export class FaultyEngine implements StoreEngine {
     return this.#through(() => this.#engine.claim(name), false);
   }
 
+  peek(name: string) {
+    return this.#through(() => this.#engine.peek(name));
+  }
+
   places(handle: EngineHandle) {
     return this.#through(() => this.#engine.places(handle));
   }

@@ -2,11 +2,14 @@
  * Reading records for people: a page of those that a filter lets through, out of a bounded piece of a partition. Lives on the main
  * thread; used by the resource about records.
  */
-import { isCompressed } from '../../core/batch/batch-format.ts';
+import { BatchUnreadableError, type OpenedBatch, openBatch } from '../../core/batch/open-batch.ts';
 import { RecordCursor, type RecordHeader } from '../../core/batch/record-cursor.ts';
 import type { StreamPartition } from '../../core/ports/stream-store.ts';
 import { StorageError } from '../../core/streams/storage-error.ts';
 import { AbortedFilter, forEachVisibleBatch } from '../../core/transactions/aborted-filter.ts';
+
+/** Records of one compressed batch; opening it keeps the thread meanwhile. */
+const openedBytesMax = 16 * 1024 * 1024;
 
 export interface RecordFilter {
   readonly key: Buffer | null;
@@ -48,7 +51,8 @@ export interface ScanAnswer {
  * From `offset` on, until one of the bounds is reached or nothing more is there. Records of aborted transactions and markers are passed
  * over, and with `stable` everything from the oldest undecided transaction on.
  *
- * Rejects with StorageError; STORAGE_BATCH_INVALID for a compressed batch, whose records cannot be shown.
+ * `isWanted` is asked about what the filter lets through. Rejects with StorageError; STORAGE_BATCH_INVALID for a compressed batch that
+ * cannot be opened.
  */
 export async function scanRecords(
   partition: StreamPartition,
@@ -56,8 +60,9 @@ export async function scanRecords(
   isolation: 'committed' | 'stable',
   filter: RecordFilter,
   bounds: ScanBounds,
+  isWanted: (record: FoundRecord) => boolean = () => true,
 ): Promise<ScanAnswer> {
-  const page = new Page(partition.name, filter, bounds);
+  const page = new Page(partition.name, filter, bounds, isWanted);
   const visible = new AbortedFilter();
   let next = offset;
   let scannedBytes = 0;
@@ -65,8 +70,8 @@ export async function scanRecords(
     const answer = await partition.read({ offset: next, bytesMax: bounds.chunkBytes, isolation });
     if (answer.nextOffset <= next) return { records: page.records, next, isEnd: true, scannedBytes };
     scannedBytes += answer.bytes;
-    forEachVisibleBatch(answer, visible, (bytes, at, header) => {
-      if (!page.isFull) page.take(bytes, at, next, isCompressed(header.attributes));
+    forEachVisibleBatch(answer, visible, (bytes, at) => {
+      if (!page.isFull) page.take(bytes, at, next);
     });
     next = page.isFull ? page.next : answer.nextOffset;
     if (page.isFull) break;
@@ -81,13 +86,15 @@ class Page {
   readonly #name: string;
   readonly #filter: RecordFilter;
   readonly #bounds: ScanBounds;
+  readonly #isWantedToo: (record: FoundRecord) => boolean;
   readonly #cursor = new RecordCursor();
   #foundBytes = 0;
 
-  constructor(name: string, filter: RecordFilter, bounds: ScanBounds) {
+  constructor(name: string, filter: RecordFilter, bounds: ScanBounds, isWanted: (record: FoundRecord) => boolean) {
     this.#name = name;
     this.#filter = filter;
     this.#bounds = bounds;
+    this.#isWantedToo = isWanted;
   }
 
   get isFull(): boolean {
@@ -95,15 +102,9 @@ class Page {
   }
 
   /** The records of the batch at `at` from the offset `from` on, as far as there is room. */
-  take(bytes: Buffer, at: number, from: number, isPacked: boolean): void {
-    if (isPacked) {
-      const reason = 'its batch is compressed by the producer, and shown to consumers only';
-      throw new StorageError(
-        'STORAGE_BATCH_INVALID',
-        `Cannot show the records of "${this.#name}" from offset ${from}: ${reason}`,
-      );
-    }
-    const cursor = this.#cursor.reset(bytes, at);
+  take(bytes: Buffer, at: number, from: number): void {
+    const opened = this.#open(bytes, at, from);
+    const cursor = this.#cursor.reset(opened.bytes, opened.at);
     while (!this.isFull && cursor.next()) {
       if (cursor.offset < from) continue;
       this.next = cursor.offset + 1;
@@ -111,10 +112,21 @@ class Page {
     }
   }
 
+  #open(bytes: Buffer, at: number, from: number): OpenedBatch {
+    try {
+      return openBatch(bytes, at, openedBytesMax, null);
+    } catch (error) {
+      if (!(error instanceof BatchUnreadableError)) throw error;
+      const what = `Cannot show the records of "${this.#name}" from offset ${from}: ${error.message}`;
+      throw new StorageError('STORAGE_BATCH_INVALID', what, { cause: error });
+    }
+  }
+
   #add(cursor: RecordCursor): void {
     const { offset, timestamp, key, value } = cursor;
-    const headers = cursor.headers();
-    this.records.push({ offset, timestamp, key, value, headers });
+    const record = { offset, timestamp, key, value, headers: cursor.headers() };
+    if (!this.#isWantedToo(record)) return;
+    this.records.push(record);
     this.#foundBytes += cursor.end - cursor.start;
   }
 

@@ -4,21 +4,23 @@
  *
  * `POST /api/v1/records` appends some, `GET` there reads a page, `GET …/offset` finds where a time begins.
  */
-import { isUtf8 } from 'node:buffer';
 import { BatchBuilder, type BatchBuilderOptions, type NewRecord } from '../../core/batch/batch-builder.ts';
+import type { Delayed } from '../../core/ports/delayed.ts';
 import type { AppendAnswer, StreamPartition } from '../../core/ports/stream-store.ts';
 import { checkIsPublic, type StreamCatalog, type StreamSummary } from '../../core/streams/stream-catalog.ts';
 import type { HttpRequest, HttpResponse, HttpRoute } from '../../net/http/port.ts';
 import { hashBytes } from '../../std/hash.ts';
-import { type FoundRecord, type RecordFilter, type ScanBounds, scanRecords } from './records-scan.ts';
+import { delayedId } from './delayed.ts';
+import { readRecord, recordJson, recordNames } from './record-json.ts';
+import { type RecordFilter, type ScanBounds, scanRecords } from './records-scan.ts';
 import { json } from './response.ts';
-import { orStreamFailure, toFailure } from './streams-failure.ts';
+import { orServiceFailure } from './services-failure.ts';
+import { toFailure } from './streams-failure.ts';
 import { Fields } from './streams-fields.ts';
 
 const PATH = '/api/v1/records';
 const mebibyte = 1024 * 1024;
 const recordsMax = 1000;
-const headersMax = 1000;
 /** Of a request: between two chunks other work of the thread has its turn. */
 const bounds: Omit<ScanBounds, 'recordsMax'> = {
   foundBytesMax: mebibyte,
@@ -30,15 +32,13 @@ const patternBytesMax = 4096;
 const readNames = ['stream', 'partition', 'from', 'time', 'limit', 'isolation'];
 const filterNames = ['key', 'keyBase64', 'header', 'headerBase64', 'headerValue', 'headerValueBase64'];
 const filterNamesOfValues = ['contains', 'containsBase64', 'since', 'until'];
-const recordNames = ['key', 'keyBase64', 'value', 'valueBase64', 'headers', 'timestamp'];
-const headerNames = ['key', 'keyBase64', 'value', 'valueBase64'];
 
-export function recordsRoutes(catalog: StreamCatalog): readonly HttpRoute[] {
-  const resources = new RecordResources(catalog);
+export function recordsRoutes(catalog: StreamCatalog, delayed: Delayed): readonly HttpRoute[] {
+  const resources = new RecordResources(catalog, delayed);
   return [
-    { method: 'GET', path: PATH, handler: (request) => orStreamFailure(() => resources.read(request)) },
-    { method: 'POST', path: PATH, handler: (request) => orStreamFailure(() => resources.produce(request)) },
-    { method: 'GET', path: `${PATH}/offset`, handler: (request) => orStreamFailure(() => resources.find(request)) },
+    { method: 'GET', path: PATH, handler: (request) => orServiceFailure(() => resources.read(request)) },
+    { method: 'POST', path: PATH, handler: (request) => orServiceFailure(() => resources.produce(request)) },
+    { method: 'GET', path: `${PATH}/offset`, handler: (request) => orServiceFailure(() => resources.find(request)) },
   ];
 }
 
@@ -51,11 +51,13 @@ interface Appended {
 
 class RecordResources {
   readonly #catalog: StreamCatalog;
+  readonly #delayed: Delayed;
   /** Records without a key take turns. */
   #turn = 0;
 
-  constructor(catalog: StreamCatalog) {
+  constructor(catalog: StreamCatalog, delayed: Delayed) {
     this.#catalog = catalog;
+    this.#delayed = delayed;
   }
 
   async read(request: HttpRequest): Promise<HttpResponse> {
@@ -69,22 +71,32 @@ class RecordResources {
     const start = await startOffset(partition, from, filter.since, isolation);
     const found = await scanRecords(partition, start, isolation, filter, { ...bounds, recordsMax: limit });
     const { next, isEnd, scannedBytes } = found;
-    return json(200, { partition: number, records: found.records.map(toJson), next, isEnd, scannedBytes });
+    return json(200, {
+      partition: number,
+      records: found.records.map((each) => ({ offset: each.offset, ...recordJson(each) })),
+      next,
+      isEnd,
+      scannedBytes,
+    });
   }
 
   async produce(request: HttpRequest): Promise<HttpResponse> {
-    const names = ['stream', 'partition', 'records', 'producerId', 'producerEpoch', 'baseSequence'];
+    const names = ['stream', 'partition', 'records', 'producerId', 'producerEpoch', 'baseSequence', 'delayMs', 'dueAt'];
     const fields = Fields.ofBody(request, names);
     const name = fields.text('stream');
     checkIsPublic(name);
     const producer = readProducer(fields);
     const nowMs = Date.now();
-    const records = fields.objects('records', recordNames, 1, recordsMax).map((each) => readRecord(each, nowMs));
+    const dueMs = readDue(fields, nowMs);
+    // Streams forget by age: what is written later is as old as then, unless it says otherwise.
+    const timeMs = Math.max(nowMs, dueMs ?? 0);
+    const records = fields.objects('records', recordNames, 1, recordsMax).map((each) => readRecord(each, timeMs));
     const given = fields.integer('partition', null, 0);
     const stream = await this.#catalog.find(name);
     if (given === null && producer.producerId !== undefined && stream.partitions.length > 1) {
       throw fields.wrong('partition', 'must be there with "producerId", since sequences are of a partition');
     }
+    if (dueMs !== null) return this.#delay(stream, given, records, dueMs);
     const batches = new Map<number, BatchBuilder>();
     for (const record of records) {
       const partition = given ?? this.#partitionFor(stream, record.key ?? null);
@@ -93,6 +105,29 @@ class RecordResources {
       batches.set(partition, builder);
     }
     return this.#append(stream, batches);
+  }
+
+  /** Each one is accepted by itself: when it fails, `delayed` tells which are. */
+  async #delay(
+    stream: StreamSummary,
+    given: number | null,
+    records: readonly NewRecord[],
+    dueMs: number,
+  ): Promise<HttpResponse> {
+    const accepted = await Promise.allSettled(
+      records.map(async (record) => {
+        const partition = given ?? this.#partitionFor(stream, record.key ?? null);
+        const { name } = await this.#catalog.open(stream, partition);
+        const handle = await this.#delayed.acceptAt(dueMs, { target: name, record });
+        return { id: delayedId(handle), dueMs: handle.dueMs, partition };
+      }),
+    );
+    const delayed = accepted.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+    const failed = accepted.find((each) => each.status === 'rejected');
+    if (failed === undefined) return json(200, { delayed });
+    const failure = toFailure(failed.reason, { delayed });
+    if (failure === null) throw failed.reason;
+    return failure;
   }
 
   /** Of every partition, or of one: the first record with that time or a later one. */
@@ -141,6 +176,17 @@ function append(partition: StreamPartition, bytes: Buffer): Promise<AppendAnswer
   return new Promise((resolve) => partition.append(bytes, resolve));
 }
 
+/** When the records are to be written; null: now. */
+function readDue(fields: Fields, nowMs: number): number | null {
+  const [delayMs, dueMs] = [fields.integer('delayMs', null, 0), fields.time('dueAt', null)];
+  if (delayMs === null && dueMs === null) return null;
+  if (delayMs !== null && dueMs !== null) throw fields.wrong('delayMs', 'and "dueAt" exclude each other');
+  if (fields.value('producerId') !== undefined) {
+    throw fields.wrong('delayMs', 'and "producerId" exclude each other: the order is not known before');
+  }
+  return dueMs ?? nowMs + (delayMs ?? 0);
+}
+
 function readProducer(fields: Fields): BatchBuilderOptions {
   const names = ['producerId', 'producerEpoch', 'baseSequence'] as const;
   const count = names.filter((name) => fields.value(name) !== undefined).length;
@@ -150,20 +196,6 @@ function readProducer(fields: Fields): BatchBuilderOptions {
     producerId: fields.integer('producerId', -1, 0),
     producerEpoch: fields.integer('producerEpoch', -1, 0, 0x7fff),
     baseSequence: fields.integer('baseSequence', -1, 0, 0x7fff_ffff),
-  };
-}
-
-function readRecord(fields: Fields, nowMs: number): NewRecord {
-  return {
-    // -1 is what producers write that have no time.
-    timestampMs: fields.time('timestamp', nowMs, -1),
-    key: fields.bytes('key'),
-    value: fields.bytes('value'),
-    headers: fields.objects('headers', headerNames, 0, headersMax).map((header) => {
-      const key = header.bytes('key');
-      if (key === null) throw header.wrong('key', 'must be there');
-      return { key, value: header.bytes('value') };
-    }),
   };
 }
 
@@ -218,20 +250,4 @@ async function startOffset(
   const time = start === 'earliest' ? since : start.time;
   if (!Number.isFinite(time)) return logStartOffset;
   return Math.min((await partition.offsetForTime(time))?.offset ?? end, end);
-}
-
-function toJson({ offset, timestamp, key, value, headers }: FoundRecord): object {
-  return {
-    offset,
-    timestamp,
-    ...field('key', key),
-    headers: headers.map((header) => ({ ...field('key', header.key), ...field('value', header.value) })),
-    ...field('value', value),
-  };
-}
-
-/** Text where the bytes are UTF-8, base64 otherwise: either way they can be made again exactly. */
-function field(name: string, bytes: Buffer | null): object {
-  if (bytes === null) return { [name]: null };
-  return isUtf8(bytes) ? { [name]: bytes.toString() } : { [`${name}Base64`]: bytes.toString('base64') };
 }

@@ -1,16 +1,27 @@
 /** The administration API as a route table, one file per resource. Called once on the main thread before it listens. */
+import type { AccessAdministration } from '../../core/ports/access-administration.ts';
+import type { BrokerServices } from '../../core/ports/services.ts';
 import type { StreamStore } from '../../core/ports/stream-store.ts';
 import { StreamCatalog } from '../../core/streams/stream-catalog.ts';
 import type { HttpRoute } from '../../net/http/port.ts';
+import { aclRoutes } from './acl.ts';
+import { blocksRoutes } from './blocks.ts';
 import { clusterMembersRoutes, type MembersSource } from './cluster-members.ts';
 import { clusterStatusRoute } from './cluster-status.ts';
+import { deadLettersRoutes } from './dead-letters.ts';
+import { delayedRoutes } from './delayed.ts';
+import { groupsRoutes } from './groups.ts';
 import type { Health } from './health.ts';
+import { type ListenersSource, listenersRoutes } from './listeners.ts';
 import { livezRoute } from './livez.ts';
 import { type MetricsSource, metricsRoute } from './metrics.ts';
+import { queuesRoutes } from './queues.ts';
 import { readyzRoute } from './readyz.ts';
 import { recordsRoutes } from './records.ts';
 import { type Identity, rootRoute } from './root.ts';
 import { streamsRoutes } from './streams.ts';
+import { transactionsRoutes } from './transactions.ts';
+import { usersRoutes } from './users.ts';
 
 export interface AdminSources {
   readonly identity: Identity;
@@ -18,6 +29,10 @@ export interface AdminSources {
   readonly metrics: MetricsSource;
   readonly placement: MembersSource;
   readonly storage: StreamStore;
+  readonly services: BrokerServices;
+  readonly access: AccessAdministration;
+  /** Absent where nothing listens but HTTP. */
+  readonly listeners?: ListenersSource;
 }
 
 export function adminRoutes(sources: AdminSources): readonly HttpRoute[] {
@@ -29,7 +44,16 @@ export function adminRoutes(sources: AdminSources): readonly HttpRoute[] {
     clusterStatusRoute(sources.placement),
     ...clusterMembersRoutes(sources.placement),
     ...streamsRoutes(sources.storage, catalog),
-    ...recordsRoutes(catalog),
+    ...recordsRoutes(catalog, sources.services.delayed),
+    ...queuesRoutes(sources.services.queues, catalog),
+    ...deadLettersRoutes(sources.services, sources.storage),
+    ...groupsRoutes(sources.services.cursors, sources.storage, catalog),
+    ...delayedRoutes(sources.services.delayed),
+    ...transactionsRoutes(sources.services.transactions),
+    ...usersRoutes(sources.access),
+    ...aclRoutes(sources.access),
+    ...blocksRoutes(sources.access),
+    ...(sources.listeners === undefined ? [] : listenersRoutes(sources.listeners)),
   ];
   const links = resources.filter(({ method }) => method === 'GET').map(({ path }) => path);
   return [rootRoute(sources.identity, links), ...resources];

@@ -118,7 +118,10 @@ export class Fields {
   }
 }
 
-const settingNames = ['retentionBytes', 'retentionMs', 'isCompacted', 'batchBytesMax', 'segmentBytes'] as const;
+const settingNames = [
+  ...['retentionBytes', 'retentionMs', 'isCompacted', 'isTiered', 'localRetentionBytes', 'localRetentionMs'],
+  ...['batchBytesMax', 'segmentBytes'],
+] as const;
 
 /** The field `settings`; how large the numbers may be says the storage. */
 export function readSettings(fields: Fields): StreamSettings {
@@ -128,10 +131,14 @@ export function readSettings(fields: Fields): StreamSettings {
   const given = new Fields(new Map(Object.entries(value)), settingNames, 'settings.');
   const bound = (name: string): number | null | undefined =>
     given.value(name) === null ? null : given.integer(name, undefined, 1);
+  const flag = (name: string): boolean | undefined => (given.value(name) === undefined ? undefined : given.flag(name));
   const settings = {
     retentionBytes: bound('retentionBytes'),
     retentionMs: bound('retentionMs'),
-    isCompacted: given.value('isCompacted') === undefined ? undefined : given.flag('isCompacted'),
+    isCompacted: flag('isCompacted'),
+    isTiered: flag('isTiered'),
+    localRetentionBytes: bound('localRetentionBytes'),
+    localRetentionMs: bound('localRetentionMs'),
     batchBytesMax: given.integer('batchBytesMax', undefined, 1),
     segmentBytes: given.integer('segmentBytes', undefined, 1),
   };

@@ -6,16 +6,23 @@ import { PlacementCallError } from '../../rpc/client/errors.ts';
 import { PlacementClient } from '../../rpc/client/placement-client.ts';
 import { describeOptions, nearestName, type OptionSpec, type ParsedArguments, parseArguments } from '../arguments.ts';
 import type { Command } from '../command.ts';
+import { acl } from '../ctl/acl.ts';
+import { block } from '../ctl/block.ts';
 import { cluster } from '../ctl/cluster.ts';
+import { delayed } from '../ctl/delayed.ts';
+import { group } from '../ctl/group.ts';
 import { journal } from '../ctl/journal.ts';
 import { kv } from '../ctl/kv.ts';
 import { lease } from '../ctl/lease.ts';
 import { member } from '../ctl/member.ts';
 import { Printer } from '../ctl/printer.ts';
+import { transaction } from '../ctl/producers.ts';
+import { queue } from '../ctl/queue.ts';
 import { record } from '../ctl/record.ts';
 import { connectionOptions, readClientOptions } from '../ctl/settings.ts';
 import { snapshot } from '../ctl/snapshot.ts';
 import { stream } from '../ctl/stream.ts';
+import { user } from '../ctl/user.ts';
 import type { Group, Verb } from '../ctl/verb.ts';
 import { watch } from '../ctl/watch.ts';
 import { CliError, UsageError } from '../exit-codes.ts';
@@ -30,7 +37,14 @@ const groups = new Map<string, Group>([
   ['snapshot', snapshot],
   ['stream', stream],
   ['record', record],
+  ['queue', queue],
+  ['group', group],
+  ['delayed', delayed],
+  ['transaction', transaction],
   ['journal', journal],
+  ['user', user],
+  ['acl', acl],
+  ['block', block],
 ]);
 
 /** The flags may stand anywhere; this is what is known of the command line without them. */

@@ -50,6 +50,11 @@ export function showBytes(bytes: Uint8Array): string {
   return text.replace(strange, (each) => `\\x${each.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
+/** Text that somebody else chose, so that a terminal shows it and nothing more. */
+export function showText(text: string): string {
+  return showBytes(Buffer.from(text));
+}
+
 /** `{name: text}`, or `{nameBase64: …}` for what is no text. */
 export function jsonBytes(name: string, bytes: Uint8Array): Record<string, string> {
   const buffer = Buffer.from(bytes);

@@ -1,10 +1,17 @@
 /** `ringmq ctl record …`: records of streams. Main thread of the command's process; run by `commands/ctl.ts`. */
-import { readFileSync } from 'node:fs';
-import { buffer } from 'node:stream/consumers';
-import type { OptionSpec, ParsedArguments } from '../arguments.ts';
+import type { ParsedArguments } from '../arguments.ts';
 import { EXIT_OK, UsageError } from '../exit-codes.ts';
-import type { CliIo } from '../io.ts';
-import { jsonBytes, toTable } from './printer.ts';
+import {
+  bytesField,
+  headerOption,
+  headersField,
+  keyOptions,
+  readValue,
+  showTime,
+  splitHeader,
+  valueOptions,
+} from './fields.ts';
+import { toTable } from './printer.ts';
 import { exportVerb } from './record-export.ts';
 import { importVerb } from './record-import.ts';
 import { type JsonRecord, showField, showHeaders } from './record-json.ts';
@@ -15,18 +22,14 @@ import type { Group, Verb } from './verb.ts';
 /** The most that the API answers at once. */
 const pageRecords = 1000;
 
-const keyOptions: readonly OptionSpec[] = [
-  { long: 'key', value: 'KEY', help: 'as text' },
-  { long: 'key-base64', value: 'BASE64', help: 'a key that is no text' },
-];
-const headerOption: OptionSpec = { long: 'header', value: 'NAME=VALUE', help: 'a header' };
-
-interface Appended {
-  readonly appended: readonly {
+interface Produced {
+  readonly appended?: readonly {
     readonly partition: number;
     readonly baseOffset: number;
     readonly isDuplicate: boolean;
   }[];
+  /** With a delay. */
+  readonly delayed?: readonly { readonly id: string; readonly dueMs: number; readonly partition: number }[];
 }
 
 const produce: Verb = {
@@ -37,21 +40,21 @@ const produce: Verb = {
     ...keyOptions,
     { ...headerOption, help: 'a header; can be given several times' },
     { long: 'timestamp', value: 'TIME', help: 'milliseconds since 1970, or a date like 2026-01-31T12:00:00Z (now)' },
-    { long: 'value-base64', value: 'BASE64', help: 'a value that is no text' },
-    { long: 'file', value: 'FILE', help: 'the value is the content of FILE' },
+    ...valueOptions,
     { long: 'tombstone', help: 'no value: a compacted stream forgets the key' },
     { long: 'producer', value: 'ID,EPOCH,SEQUENCE', help: 'of an idempotent producer: sent again, it is stored once' },
+    { long: 'delay', value: 'MS', help: 'write it so much later' },
+    { long: 'at', value: 'TIME', help: 'write it at that time' },
   ],
-  notes: 'A VALUE of - is read from standard input. Without --partition the key decides.',
+  notes:
+    'A VALUE of - is read from standard input. Without --partition the key decides. A TIME is milliseconds since 1970, or a date like\n' +
+    '2026-01-31T12:00:00Z. With --delay or --at the ID that is printed can be given to "ringmq ctl delayed cancel".',
   run: async ({ values: [name, text], options, print, io }) => {
     const timestamp = options.text('timestamp');
     const record = {
       ...(timestamp === undefined ? {} : { timestamp }),
       ...bytesField('key', options),
-      headers: options.texts('header').map((header) => {
-        const [key, value] = splitHeader(header);
-        return { key, value };
-      }),
+      headers: headersField(options),
       ...(await readValue(text, options, io)),
     };
     const partition = readPartition(options);
@@ -59,50 +62,25 @@ const produce: Verb = {
       ...{ stream: name, records: [record], ...readProducer(options.text('producer')) },
       ...(partition === undefined ? {} : { partition }),
     };
-    const answer = await new AdminClient(options).post<Appended>('/records', body);
-    print.result(answer, () => {
-      const rows = answer.appended.map((each) => [each.partition, each.baseOffset, each.isDuplicate ? 'yes' : 'no']);
-      return toTable(['PARTITION', 'OFFSET', 'DUPLICATE'], rows);
-    });
+    const answer = await new AdminClient(options).post<Produced>('/records', { ...body, ...dueOf(options) });
+    print.result(answer, () => producedTable(answer));
     return EXIT_OK;
   },
 };
 
-function bytesField(name: string, options: ParsedArguments): Record<string, string> {
-  const [text, base64] = [options.text(name), options.text(`${name}-base64`)];
-  if (text !== undefined && base64 !== undefined)
-    throw new UsageError(`Cannot use --${name} and --${name}-base64 together`);
-  if (base64 !== undefined) return { [`${name}Base64`]: base64 };
-  return text === undefined ? {} : { [name]: text };
+function dueOf(options: ParsedArguments): Record<string, unknown> {
+  if (options.has('delay') && options.has('at')) throw new UsageError('Cannot use --delay and --at together');
+  if (options.has('at')) return { dueAt: options.text('at') };
+  return options.has('delay') ? { delayMs: options.integer('delay', 0) } : {};
 }
 
-function splitHeader(text: string): readonly [string, string] {
-  const at = text.indexOf('=');
-  if (at < 0) throw new UsageError(`Cannot use --header "${text}": expected NAME=VALUE`);
-  return [text.slice(0, at), text.slice(at + 1)];
-}
-
-async function readValue(
-  text: string | undefined,
-  options: ParsedArguments,
-  io: CliIo,
-): Promise<Record<string, string>> {
-  const base64 = options.text('value-base64');
-  const path = options.text('file');
-  const isTombstone = options.has('tombstone');
-  const given = [text !== undefined, base64 !== undefined, path !== undefined, isTombstone].filter(Boolean).length;
-  if (given !== 1) {
-    throw new UsageError('Cannot produce: expected one of VALUE, --value-base64, --file and --tombstone');
+function producedTable({ appended = [], delayed }: Produced): string {
+  if (delayed !== undefined) {
+    const rows = delayed.map(({ id, dueMs, partition }) => [partition, showTime(dueMs), id]);
+    return toTable(['PARTITION', 'DUE', 'ID'], rows);
   }
-  if (isTombstone) return {};
-  if (base64 !== undefined) return { valueBase64: base64 };
-  if (text !== undefined && text !== '-') return { value: text };
-  if (path === undefined) return jsonBytes('value', await buffer(io.stdin));
-  try {
-    return jsonBytes('value', readFileSync(path));
-  } catch (error) {
-    throw new UsageError(`Cannot read "${path}": ${(error as Error).message}`);
-  }
+  const rows = appended.map((each) => [each.partition, each.baseOffset, each.isDuplicate ? 'yes' : 'no']);
+  return toTable(['PARTITION', 'OFFSET', 'DUPLICATE'], rows);
 }
 
 function readProducer(text: string | undefined): Record<string, number> {
@@ -175,11 +153,6 @@ function recordTable(
     showHeaders(each.headers),
   ]);
   return toTable(['PARTITION', 'OFFSET', 'TIME', 'KEY', 'VALUE', 'HEADERS'], rows);
-}
-
-function showTime(timestamp: number): string {
-  const date = new Date(timestamp);
-  return timestamp < 0 || Number.isNaN(date.getTime()) ? '-' : date.toISOString();
 }
 
 function readQuery(stream: string, options: ParsedArguments): Query {

@@ -1,8 +1,8 @@
 /** How `ringmq ctl` reaches the cluster: flags and environment. Main thread of the command's process. */
 import { readFileSync } from 'node:fs';
-import type { ClientTls } from '../../rpc/client/connection.ts';
 import { parseEndpoints } from '../../rpc/client/endpoints.ts';
 import type { ClientOptions } from '../../rpc/client/placement-client.ts';
+import type { ClientTls } from '../../rpc/client/server-security.ts';
 import type { OptionSpec, ParsedArguments } from '../arguments.ts';
 import { UsageError } from '../exit-codes.ts';
 

@@ -5,6 +5,7 @@
 import { formatAddress, parseAddress } from '../../config/address.ts';
 import type { OptionSpec, ParsedArguments } from '../arguments.ts';
 import { CliError, UsageError } from '../exit-codes.ts';
+import { readSecretFile } from './secret.ts';
 
 /** Where a broker serves HTTP when its configuration says nothing else. */
 const defaultServer = '127.0.0.1:8080';
@@ -13,6 +14,9 @@ export const httpOptions: readonly OptionSpec[] = [
   { long: 'server', short: 's', value: 'HOST:PORT', help: `HTTP address of a broker (${defaultServer})` },
   { long: 'timeout', value: 'SECONDS', help: 'for each request (5)' },
   { long: 'json', help: 'print JSON instead of a table' },
+  { long: 'token-file', value: 'FILE', help: 'file with a token, where the broker asks who calls ($RINGMQ_TOKEN)' },
+  { long: 'login', value: 'NAME', help: 'administrator to log in as, with the password in --login-password-file' },
+  { long: 'login-password-file', value: 'FILE', help: 'file with that password ($RINGMQ_PASSWORD)' },
 ];
 
 /** The broker refused, or could not be asked. */
@@ -33,6 +37,7 @@ export type Query = Readonly<Record<string, string | number | boolean | undefine
 export class AdminClient {
   readonly #address: string;
   readonly #timeoutMs: number;
+  readonly #authorization: Readonly<Record<string, string>>;
 
   /** Throws `UsageError`. */
   constructor(options: ParsedArguments) {
@@ -43,6 +48,7 @@ export class AdminClient {
     }
     this.#address = formatAddress(address);
     this.#timeoutMs = Math.ceil(options.number('timeout', 5, 0.001, 86_400) * 1000);
+    this.#authorization = authorizationOf(options, process.env);
   }
 
   /** Fields without a value are left out. Rejects with `AdminCallError`. */
@@ -59,12 +65,17 @@ export class AdminClient {
     return this.#ask(path, { method: 'POST', headers, body: JSON.stringify(body) });
   }
 
-  async #ask<T>(path: string, init: RequestInit): Promise<T> {
+  async #ask<T>(path: string, init: AdminRequest): Promise<T> {
     let status = 0;
     let text = '';
     try {
       const signal = AbortSignal.timeout(this.#timeoutMs);
-      const response = await fetch(`http://${this.#address}/api/v1${path}`, { ...init, signal, redirect: 'error' });
+      const response = await fetch(`http://${this.#address}/api/v1${path}`, {
+        ...init,
+        headers: { ...init.headers, ...this.#authorization },
+        signal,
+        redirect: 'error',
+      });
       status = response.status;
       text = await response.text();
     } catch (error) {
@@ -83,6 +94,31 @@ export class AdminClient {
     if (name === 'TimeoutError') return `there was no answer within ${this.#timeoutMs} ms`;
     return cause instanceof Error && cause.message !== '' ? cause.message : message;
   }
+}
+
+interface AdminRequest {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+/** Throws `UsageError`. Secrets come from files and the environment, never from the command line. */
+function authorizationOf(options: ParsedArguments, environment: NodeJS.ProcessEnv): Readonly<Record<string, string>> {
+  const login = options.text('login');
+  const tokenFile = options.text('token-file');
+  if (login !== undefined && tokenFile !== undefined)
+    throw new UsageError('Cannot use --login and --token-file together');
+  if (login !== undefined) {
+    const path = options.text('login-password-file');
+    const password = path === undefined ? environment.RINGMQ_PASSWORD : readSecretFile(path);
+    if (password === undefined) {
+      throw new UsageError('Cannot log in: expected --login-password-file FILE, or RINGMQ_PASSWORD in the environment');
+    }
+    const pair = Buffer.concat([Buffer.from(`${login}:`), Buffer.from(password)]);
+    return { authorization: `Basic ${pair.toString('base64')}` };
+  }
+  const token = tokenFile === undefined ? environment.RINGMQ_TOKEN : readSecretFile(tokenFile).toString('utf8');
+  return token === undefined || token === '' ? {} : { authorization: `Bearer ${token}` };
 }
 
 function parse(text: string): Answer | null {

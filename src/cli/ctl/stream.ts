@@ -41,6 +41,9 @@ const settingOptions: readonly OptionSpec[] = [
   { long: 'retention-bytes', value: 'BYTES', help: 'of a partition; the oldest records go beyond it; or none' },
   { long: 'retention-ms', value: 'MS', help: 'age at which records go; or none' },
   { long: 'compacted', value: 'yes|no', help: 'keep only the newest record of each key in the long run' },
+  { long: 'tiered', value: 'yes|no', help: 'keep what is older in the cold tier of the journal' },
+  { long: 'local-bytes', value: 'BYTES', help: 'local copies go beyond it of what is in the cold tier; or none' },
+  { long: 'local-ms', value: 'MS', help: 'age at which these copies go; or none' },
   { long: 'batch-bytes', value: 'BYTES', help: 'longest batch of records' },
   { long: 'segment-bytes', value: 'BYTES', help: 'size at which a file of the journal is closed' },
 ];
@@ -49,8 +52,15 @@ const settingOptions: readonly OptionSpec[] = [
 const numericSettings = [
   ['retention-bytes', 'retentionBytes', true],
   ['retention-ms', 'retentionMs', true],
+  ['local-bytes', 'localRetentionBytes', true],
+  ['local-ms', 'localRetentionMs', true],
   ['batch-bytes', 'batchBytesMax', false],
   ['segment-bytes', 'segmentBytes', false],
+] as const;
+
+const yesOrNoSettings = [
+  ['compacted', 'isCompacted'],
+  ['tiered', 'isTiered'],
 ] as const;
 
 function readSettings(options: ParsedArguments): Record<string, unknown> {
@@ -59,12 +69,11 @@ function readSettings(options: ParsedArguments): Record<string, unknown> {
     if (!options.has(flag)) continue;
     settings[field] = canBeNone && options.text(flag) === 'none' ? null : options.integer(flag, 0, 1);
   }
-  const compacted = options.text('compacted');
-  if (compacted !== undefined) {
-    if (compacted !== 'yes' && compacted !== 'no') {
-      throw new UsageError(`Cannot use --compacted "${compacted}": expected yes or no`);
-    }
-    settings.isCompacted = compacted === 'yes';
+  for (const [flag, field] of yesOrNoSettings) {
+    const given = options.text(flag);
+    if (given === undefined) continue;
+    if (given !== 'yes' && given !== 'no') throw new UsageError(`Cannot use --${flag} "${given}": expected yes or no`);
+    settings[field] = given === 'yes';
   }
   return settings;
 }

@@ -119,6 +119,7 @@ export class Router {
   /** Ends listening; this worker's interest and cursors are taken back by the supervisor. */
   stop(): void {
     this.rings.stop();
+    this.groups.stop();
     this.stopped = true;
     if (this.sweep !== null) clearTimeout(this.sweep);
   }

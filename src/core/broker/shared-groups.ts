@@ -1,13 +1,23 @@
 /**
  * Groups whose members share the publications of a filter: each publication goes to one member, on whichever worker it
  * lives. Every worker knows all members of all groups (they are told by broadcast, and a new member counts once every
- * worker has answered), so that the worker on which a publication arrives chooses the member itself, round robin.
+ * worker has answered), so that the worker on which a publication arrives chooses the member itself, by the strategy of
+ * the group (`group-strategies.ts`).
  * Thread: one connection worker.
  */
 import { assert } from '../../std/assert.ts';
 import type { ControlPlane } from '../ports/control-plane.ts';
 import { SubscriptionIndex } from '../routing/subscription-index.ts';
-import type { SharedGroupTarget, Target } from './route.ts';
+import {
+  type Chooser,
+  createChooser,
+  GroupMember,
+  type GroupStrategy,
+  type LocalMember,
+  type RunKeys,
+  topicKeys,
+} from './group-strategies.ts';
+import type { SharedGroupTarget } from './route.ts';
 import { copyOf, Run } from './run.ts';
 
 const channel = 'shared-groups';
@@ -28,18 +38,16 @@ export interface GroupRouter {
   changed(filter: string): void;
 }
 
-/** A member on this worker. */
-export interface LocalMember extends Target {
-  /** False while nobody is connected: others are preferred. */
-  readonly isOnline: boolean;
+/** How a member joins. */
+export interface JoinOptions {
+  /** That of the group; what the first member of the node says holds while the group lasts. */
+  readonly strategy?: GroupStrategy;
+  /** A hash of the subscriber, the same wherever it joins. */
+  readonly seed?: number;
 }
 
-interface Member {
-  readonly worker: number;
-  readonly id: number;
-  local: LocalMember | null;
-  isOnline: boolean;
-}
+/** Between two looks at the loads of members here, for workers that choose by load. */
+const loadReportMs = 100;
 
 interface JoinMessage {
   readonly kind: 'join' | 'leave' | 'status';
@@ -47,6 +55,14 @@ interface JoinMessage {
   readonly filter: string;
   readonly id: number;
   readonly isOnline: boolean;
+  readonly strategy: GroupStrategy;
+  readonly seed: number;
+}
+
+/** Loads of members of the worker that sends it. */
+interface LoadMessage {
+  readonly kind: 'loads';
+  readonly loads: readonly (readonly [id: number, load: number])[];
 }
 
 /**
@@ -58,15 +74,18 @@ export type RunSplitter = (run: Run, part: Run, visit: () => void) => void;
 class Group implements SharedGroupTarget {
   readonly key: string;
   readonly filter: string;
-  readonly members: Member[] = [];
-  private next = 0;
+  readonly strategy: GroupStrategy;
+  readonly members: GroupMember[] = [];
+  readonly chooser: Chooser;
   private readonly owner: SharedGroups;
   private readonly part = new Run();
 
-  constructor(owner: SharedGroups, key: string, filter: string) {
+  constructor(owner: SharedGroups, key: string, filter: string, strategy: GroupStrategy) {
     this.owner = owner;
     this.key = key;
     this.filter = filter;
+    this.strategy = strategy;
+    this.chooser = createChooser(strategy);
   }
 
   hasRoomFor(run: Run): boolean {
@@ -76,6 +95,13 @@ class Group implements SharedGroupTarget {
   }
 
   share(run: Run): void {
+    if (this.chooser.takesRuns) {
+      // A member sets the epoch for itself, see `LocalMember`'s implementations; the run goes on to others.
+      const { epoch } = run;
+      if (!this.give(run)) this.owner.keep(this, run);
+      run.epoch = epoch;
+      return;
+    }
     const { part } = this;
     this.owner.split(run, part, () => {
       if (!this.give(part)) this.owner.keep(this, part);
@@ -83,23 +109,33 @@ class Group implements SharedGroupTarget {
   }
 
   /** False when the member lives elsewhere and cannot be sent anything now. */
-  give(part: Run): boolean {
-    const member = this.choose();
-    if (member === null) return true;
-    if (member.local === null) return this.owner.send(member, part);
-    member.local.deliver(part);
-    return true;
+  give(run: Run): boolean {
+    const member = this.choose(run);
+    return member === null || this.giveTo(member, run);
   }
 
-  /** Round robin over the members that are online; over all of them when none is. */
-  private choose(): Member | null {
-    const { members } = this;
-    for (let step = 0; step < members.length; step++) {
-      const member = members[this.next++ % members.length] as Member;
-      if (member.local === null ? member.isOnline : member.local.isOnline) return member;
-    }
-    return members.length === 0 ? null : (members[this.next++ % members.length] as Member);
+  /** Null when there is no member. */
+  choose(run: Run): GroupMember | null {
+    return this.members.length === 0 ? null : this.chooser.choose(this.members, run, this.owner.keysOf(run.layout));
   }
+
+  giveTo(member: GroupMember, run: Run): boolean {
+    if (member.local === null) {
+      if (!this.owner.send(member, run)) return false;
+      member.countSent();
+      return true;
+    }
+    member.local.deliver(run);
+    return true;
+  }
+}
+
+interface LocalEntry {
+  readonly group: Group;
+  readonly member: GroupMember;
+  /** The load that others were told last, and whether they have sent something since. */
+  toldLoad: number;
+  wasSent: boolean;
 }
 
 export class SharedGroups {
@@ -108,27 +144,43 @@ export class SharedGroups {
   private readonly control: ControlPlane;
   private readonly groups = new Map<string, Group>();
   private readonly index = new SubscriptionIndex<Group>();
-  private readonly locals = new Map<number, { group: Group; member: Member }>();
+  private readonly locals = new Map<number, LocalEntry>();
   /** Groups of members that left, until nothing for them is on its way any more. */
   private readonly former = new Map<number, string>();
   private readonly splitters = new Map<number, RunSplitter>();
+  private readonly keys = new Map<number, RunKeys>();
   /** Publications that could not be sent, oldest first; whoever is the next member by then gets them. */
   private waiting: { readonly key: string; readonly run: Run }[] = [];
   private waitingBytes = 0;
   private isFlushing = false;
   private nextId = 1;
+  private loadTimer: NodeJS.Timeout | null = null;
+  /** Members elsewhere, by `remoteKey`. */
+  private readonly remotes = new Map<number, GroupMember>();
 
   constructor(workerIndex: number, control: ControlPlane, router: GroupRouter) {
     this.workerIndex = workerIndex;
     this.control = control;
     this.router = router;
-    control.onBroadcast(channel, (from, payload) => this.onMessage(from, payload as JoinMessage));
+    control.onBroadcast(channel, (from, payload) => this.onMessage(from, payload as JoinMessage | LoadMessage));
     control.onWorkerGone((worker) => this.dropWorker(worker));
     control.onWorkerReady(() => this.announceAll());
   }
 
-  registerSplitter(layout: number, splitter: RunSplitter): void {
+  /** How runs of `layout` are taken apart, and what they are hashed by: their topic where nothing is said. */
+  registerSplitter(layout: number, splitter: RunSplitter, keys: RunKeys = topicKeys): void {
     this.splitters.set(layout, splitter);
+    this.keys.set(layout, keys);
+  }
+
+  keysOf(layout: number): RunKeys {
+    return this.keys.get(layout) ?? topicKeys;
+  }
+
+  /** Nothing is told to other workers any more. */
+  stop(): void {
+    if (this.loadTimer !== null) clearInterval(this.loadTimer);
+    this.loadTimer = null;
   }
 
   split(run: Run, part: Run, visit: () => void): void {
@@ -136,12 +188,14 @@ export class SharedGroups {
   }
 
   /** Adds a member on this worker; `done` runs when every worker knows it. Answers its id. */
-  join(name: string, filter: string, local: LocalMember, done: () => void): number {
+  join(name: string, filter: string, local: LocalMember, done: () => void, options: JoinOptions = {}): number {
+    const { strategy = 'round-robin', seed = 0 } = options;
     const id = this.nextId++;
-    const group = this.groupOf(name, filter);
-    const member: Member = { worker: this.workerIndex, id, local, isOnline: true };
+    const group = this.groupOf(name, filter, strategy);
+    const member = new GroupMember(this.workerIndex, id, seed, local, true);
     this.addMember(group, member);
-    this.locals.set(id, { group, member });
+    this.locals.set(id, { group, member, toldLoad: 0, wasSent: false });
+    if (group.strategy === 'least-inflight') this.reportLoads();
     this.control.broadcast(channel, this.messageOf('join', group, member), done);
     return id;
   }
@@ -170,11 +224,36 @@ export class SharedGroups {
     });
   }
 
-  /** The member's `isOnline` changed. */
-  statusChanged(id: number): void {
+  /**
+   * The member's `isOnline` changed; `done` runs when every worker knows and what they had sent before was received.
+   */
+  statusChanged(id: number, done: () => void): void {
     const entry = this.locals.get(id);
     if (entry === undefined) return;
-    this.control.broadcast(channel, this.messageOf('status', entry.group, entry.member), () => undefined);
+    this.control.broadcast(channel, this.messageOf('status', entry.group, entry.member), () => {
+      this.router.catchUp();
+      done();
+    });
+  }
+
+  /** Whether `redeliver` would find somebody. */
+  hasTaker(name: string, filter: string, exceptId: number, mayWait: boolean): boolean {
+    const members = this.groups.get(`${name}/${filter}`)?.members ?? [];
+    return members.some((one) => (one.local === null || one.id !== exceptId) && (mayWait || one.isOnline));
+  }
+
+  /**
+   * Gives what a member of this worker could not finish to another one. False when the group has nobody for it: no
+   * other member, or none that is online unless `mayWait` says that it may wait for one.
+   */
+  redeliver(name: string, filter: string, run: Run, exceptId: number, mayWait: boolean): boolean {
+    const group = this.groups.get(`${name}/${filter}`);
+    const member = group?.choose(run) ?? null;
+    if (group === undefined || member === null) return false;
+    if (member.local !== null && member.id === exceptId) return false;
+    if (!member.isOnline && !mayWait) return false;
+    if (!group.giveTo(member, run)) this.keep(group, run);
+    return true;
   }
 
   /** Groups whose filter matches the topic, or null when there are none. */
@@ -188,6 +267,7 @@ export class SharedGroups {
   deliverToMember(id: number, run: Run): void {
     const entry = this.locals.get(id);
     if (entry !== undefined) {
+      entry.wasSent = true;
       entry.member.local?.deliver(run);
       return;
     }
@@ -201,7 +281,7 @@ export class SharedGroups {
     return this.waiting.length === 0 && this.router.hasRoom(bytes);
   }
 
-  send(member: Member, part: Run): boolean {
+  send(member: GroupMember, part: Run): boolean {
     // What waits goes first, so that the order is kept.
     if (this.waiting.length > 0 && !this.isFlushing) return false;
     return this.router.sendToMember(member.worker, member.id, part);
@@ -237,45 +317,83 @@ export class SharedGroups {
     return this.groups.size;
   }
 
-  private messageOf(kind: JoinMessage['kind'], group: Group, member: Member): JoinMessage {
-    return { kind, group: group.key, filter: group.filter, id: member.id, isOnline: member.local?.isOnline ?? false };
+  private messageOf(kind: JoinMessage['kind'], group: Group, member: GroupMember): JoinMessage {
+    const { key, filter, strategy } = group;
+    const { id, seed, isOnline } = member;
+    return { kind, group: key, filter, id, isOnline, strategy, seed };
   }
 
-  private groupOf(name: string, filter: string): Group {
+  /** Tells the others how busy the members here are, as long as there are some in groups that choose by that. */
+  private reportLoads(): void {
+    if (this.loadTimer !== null) return;
+    this.loadTimer = setInterval(() => {
+      const loads: [number, number][] = [];
+      let isNeeded = false;
+      for (const [id, entry] of this.locals) {
+        if (entry.group.strategy !== 'least-inflight') continue;
+        isNeeded = true;
+        const { load } = entry.member;
+        // Others count what they send on top of what they were told, so that this has to be corrected too.
+        if (load === entry.toldLoad && !entry.wasSent) continue;
+        entry.toldLoad = load;
+        entry.wasSent = false;
+        loads.push([id, load]);
+      }
+      if (!isNeeded) this.stop();
+      else if (loads.length > 0) this.control.broadcast(channel, { kind: 'loads', loads }, () => undefined);
+    }, loadReportMs);
+    this.loadTimer.unref();
+  }
+
+  private groupOf(name: string, filter: string, strategy: GroupStrategy): Group {
     const key = `${name}/${filter}`;
     const known = this.groups.get(key);
     if (known !== undefined) return known;
-    const group = new Group(this, key, filter);
+    const group = new Group(this, key, filter, strategy);
     this.groups.set(key, group);
     this.index.add(filter, group);
     return group;
   }
 
-  private addMember(group: Group, member: Member): void {
+  private addMember(group: Group, member: GroupMember): void {
     group.members.push(member);
+    group.chooser.changed();
+    if (member.local === null) this.remotes.set(remoteKey(member.worker, member.id), member);
     this.router.changed(group.filter);
   }
 
-  private removeMember(group: Group, matches: (member: Member) => boolean): void {
+  private removeMember(group: Group, matches: (member: GroupMember) => boolean): void {
     for (let at = group.members.length - 1; at >= 0; at--) {
-      if (matches(group.members[at] as Member)) group.members.splice(at, 1);
+      const member = group.members[at] as GroupMember;
+      if (!matches(member)) continue;
+      group.members.splice(at, 1);
+      if (member.local === null) this.remotes.delete(remoteKey(member.worker, member.id));
     }
+    group.chooser.changed();
     if (group.members.length === 0 && this.groups.delete(group.key)) this.index.remove(group.filter, group);
     this.router.changed(group.filter);
   }
 
-  private onMessage(from: number, message: JoinMessage): void {
-    const isIt = (member: Member): boolean => member.worker === from && member.id === message.id;
+  private onMessage(from: number, message: JoinMessage | LoadMessage): void {
+    if (message.kind === 'loads') {
+      this.takeLoads(from, message);
+      return;
+    }
+    const isIt = (member: GroupMember): boolean => member.worker === from && member.id === message.id;
     const name = message.group.slice(0, message.group.length - message.filter.length - 1);
     if (message.kind === 'leave') {
       const group = this.groups.get(message.group);
       if (group !== undefined) this.removeMember(group, isIt);
       return;
     }
-    const group = this.groupOf(name, message.filter);
+    const group = this.groupOf(name, message.filter, message.strategy);
     const known = group.members.find(isIt);
-    if (known !== undefined) known.isOnline = message.isOnline;
-    else this.addMember(group, { worker: from, id: message.id, local: null, isOnline: message.isOnline });
+    if (known !== undefined) known.setOnline(message.isOnline);
+    else this.addMember(group, new GroupMember(from, message.id, message.seed, null, message.isOnline));
+  }
+
+  private takeLoads(from: number, { loads }: LoadMessage): void {
+    for (const [id, load] of loads) this.remotes.get(remoteKey(from, id))?.setLoad(load);
   }
 
   private dropWorker(worker: number): void {
@@ -288,4 +406,9 @@ export class SharedGroups {
       this.control.broadcast(channel, this.messageOf('join', group, member), () => undefined);
     }
   }
+}
+
+/** One number for worker (at most 64) and id (counts up from 1). */
+function remoteKey(worker: number, id: number): number {
+  return id * 64 + worker;
 }

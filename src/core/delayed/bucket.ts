@@ -31,6 +31,15 @@ export interface BucketCounts {
   damages: number;
 }
 
+/** A message that waits, as it is shown. */
+export interface WaitingMessage {
+  readonly number: number;
+  readonly dueMs: number;
+  readonly target: string;
+  /** As it is stored. */
+  readonly bytes: number;
+}
+
 export type BucketOptions = Omit<GatheringStreamOptions, 'onGap'> & {
   readonly place: BucketPlace;
   readonly budget: SlabBudget;
@@ -241,6 +250,55 @@ export class Bucket implements MessageSource {
 
   onDamage(): void {
     this.#counts.damages += 1;
+  }
+
+  /** Due time of the oldest message in memory that is not done; infinity when there is none. */
+  get firstLeftMs(): number {
+    const { state, due, count } = this.entries;
+    let first = this.entries.firstDueMs;
+    for (let entry = 0; entry < count; entry += 1) if (state[entry] === queued) first = Math.min(first, due[entry]);
+    return first;
+  }
+
+  // --- showing what waits ---
+
+  /** Adds messages that wait, up to `countMax` in all; answers how many records were looked at. Rejects with StorageError. */
+  async list(messages: WaitingMessage[], countMax: number, scannedMax: number): Promise<number> {
+    if (this.#state === 'loaded') return this.#listMemory(messages, countMax);
+    const partition = await this.stream.open();
+    const { logStartOffset, highWatermark } = await partition.places();
+    const end = Math.min(highWatermark, logStartOffset + scannedMax);
+    const found = new Map<number, WaitingMessage>();
+    await readRecords(
+      partition,
+      logStartOffset,
+      () => (found.size < scannedMax ? end : 0),
+      ({ value }) => {
+        if (value === null) return;
+        const number = numberOf(value);
+        if (value[0] === storedKind.cancel) found.delete(number);
+        else found.set(number, { number, dueMs: dueMsOf(value), target: targetOf(value), bytes: value.length });
+      },
+      { onDamage: () => undefined },
+    );
+    const sorted = [...found.values()].sort((one, other) => one.dueMs - other.dueMs || one.number - other.number);
+    messages.push(...sorted.slice(0, countMax - messages.length));
+    return end - logStartOffset;
+  }
+
+  #listMemory(messages: WaitingMessage[], countMax: number): number {
+    const { entries } = this;
+    const order: number[] = [];
+    for (let entry = 0; entry < entries.count; entry += 1) {
+      const isLeft = entries.state[entry] === waiting || entries.state[entry] === queued;
+      if (isLeft && !this.#cancelled.has(entries.number[entry])) order.push(entry);
+    }
+    order.sort((one, other) => entries.due[one] - entries.due[other] || entries.number[one] - entries.number[other]);
+    for (const entry of order.slice(0, countMax - messages.length)) {
+      const target = this.targetOf(entry);
+      messages.push({ number: entries.number[entry], dueMs: entries.due[entry], target, bytes: entries.size[entry] });
+    }
+    return entries.count;
   }
 
   // --- becoming due ---

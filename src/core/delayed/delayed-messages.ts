@@ -13,7 +13,7 @@ import { BlockAllocator } from '../transactions/block-allocator.ts';
 import { codeOf, openInternalStream, toStorageError } from '../transactions/internal-stream.ts';
 import type { ProducerIdentity } from '../transactions/producer-registry.ts';
 import { SlabBudget } from './body-slabs.ts';
-import { Bucket, type BucketCounts } from './bucket.ts';
+import { Bucket, type BucketCounts, type WaitingMessage } from './bucket.ts';
 import { type BucketLevel, BucketLevels, bucketName, defaultLevels, parseBucketName } from './bucket-levels.ts';
 import { moveBucket } from './bucket-mover.ts';
 import { DelayedError } from './delayed-error.ts';
@@ -79,6 +79,7 @@ export type CancelOutcome = 'cancelled' | 'recorded' | 'tooLate' | 'unknown';
 export type CancelDone = (error: StorageError | DelayedError | null, outcome: CancelOutcome | null) => void;
 
 const dayMs = 24 * 60 * 60 * 1000;
+const idleMsMax = 1000;
 /** Numbers that are claimed at once: 2^53 / 2^24 claims are enough for a restart a minute over a thousand years. */
 const numberBlock = 2 ** 24;
 const targetPattern = /^[A-Za-z0-9._-]{1,249}$/;
@@ -191,6 +192,45 @@ export class DelayedMessages {
     if (this.#chores > 0 || !this.#writer.isIdle || !this.#intents.isIdle) return false;
     for (const bucket of this.#buckets.values()) if (bucket.stream.underWay > 0) return false;
     return true;
+  }
+
+  /**
+   * Milliseconds until `tick` has something to do: 0 when it should be called soon, infinity when nothing is stored at all. For an
+   * owner who does not call it all the time; a message that is accepted can make it less.
+   */
+  get idleMs(): number {
+    if (this.#isClosed || this.#buckets.size === 0) return Number.POSITIVE_INFINITY;
+    if (!this.isIdle || this.#pauses.count > 0) return 0;
+    let dueMs = Number.POSITIVE_INFINITY;
+    for (const bucket of this.#near) dueMs = Math.min(dueMs, bucket.entries.firstDueMs);
+    // Buckets are opened long before they begin, and removed when nobody waits for that.
+    return Math.max(0, Math.min(dueMs - this.#options.now(), idleMsMax));
+  }
+
+  /** How late the oldest message is that is due and not written, ms; 0 when none is. */
+  get lateMs(): number {
+    let dueMs = Number.POSITIVE_INFINITY;
+    for (const bucket of this.#near) {
+      const isWriting = !this.#writer.isIdle && bucket.left > 0;
+      dueMs = Math.min(dueMs, isWriting ? bucket.firstLeftMs : bucket.entries.firstDueMs);
+    }
+    return Math.max(0, this.#options.now() - dueMs);
+  }
+
+  /**
+   * Messages that wait, in the order of the spans of time that they lie in, at most `countMax` of them and out of at most
+   * `scannedMax` records. Rejects with StorageError.
+   */
+  async list(countMax: number, scannedMax = 100_000): Promise<{ messages: WaitingMessage[]; isComplete: boolean }> {
+    const messages: WaitingMessage[] = [];
+    const buckets = [...this.#buckets.values()].filter(({ state }) => state !== 'removing' && state !== 'removed');
+    buckets.sort((one, other) => this.#levels.beginMs(one.place) - this.#levels.beginMs(other.place));
+    let scanned = 0;
+    for (const bucket of buckets) {
+      if (messages.length >= countMax || scanned >= scannedMax) return { messages, isComplete: false };
+      scanned += await bucket.list(messages, countMax, scannedMax - scanned);
+    }
+    return { messages, isComplete: messages.length < countMax && scanned < scannedMax };
   }
 
   /** Accepts a message for a time, in milliseconds since 1970; a time in the past is taken for the present. */

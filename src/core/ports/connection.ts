@@ -28,14 +28,44 @@ export interface ListenerInfo {
   readonly index: number;
   /** Name of the protocol that is spoken on it (`Protocol.name`). */
   readonly protocol: string;
+  /** What carries the protocol's bytes; absent means 'tcp'. */
+  readonly transport?: TransportName;
+  /** Time between accept and the end of the protocol's handshake, ms; absent: that of the node. */
+  readonly handshakeTimeoutMs?: number;
+}
+
+/** `unix` is a plain stream over a Unix socket; the others may run over one too. */
+export type TransportName = 'tcp' | 'tls' | 'ws' | 'wss' | 'unix';
+
+/** A client's certificate. Everything in it but `verified` is what the certificate says of itself. */
+export interface PeerCertificate {
+  /** It leads to a trusted authority, is within its time, and is not on the revocation list. */
+  readonly verified: boolean;
+  /** RFC 4514 text, most specific name first; '' when only the common name is known. */
+  readonly subject: string;
+  /** The most specific common name, or ''. */
+  readonly commonName: string;
+  /** As `DNS:name`, `email:address`, `URI:…`, `IP:address`. */
+  readonly subjectAltNames: readonly string[];
+  /** SHA-256 of the certificate, upper-case hexadecimal with colons; '' when only the proxy has seen it. */
+  readonly fingerprint256: string;
 }
 
 export interface Connection {
   /** Unique within the worker for the life of the worker. */
   readonly id: number;
   readonly listener: ListenerInfo;
+  /** Of the client; behind a trusted proxy what the proxy says. '' and 0 over a Unix socket. */
   readonly remoteAddress: string;
   readonly remotePort: number;
+  /** It came through a proxy, so where it comes from is never known better than the proxy says. Absent: no. */
+  readonly isProxied?: boolean;
+  /** The certificate that the client showed, here or to a trusted proxy; undefined without one. */
+  readonly tls?: PeerCertificate | undefined;
+  /** The host that the client asked TLS or the proxy for (SNI, authority); undefined when it named none. */
+  readonly serverName?: string | undefined;
+  /** The node has no room for this connection: say so in the protocol's own words and close it. */
+  readonly isSurplus?: boolean;
   /** Bytes accepted by `write` and `reserve` that the kernel has not taken yet. Bound your output with it. */
   readonly outputBytes: number;
   /** True once `close` or `destroy` was called or the peer went away; writes are then ignored. */

@@ -9,7 +9,8 @@
 export interface ControlPlane {
   /**
    * Sends `payload` (structured-cloneable) to every other worker that serves. `done` runs once, when each of them has
-   * handled it or died: before `broadcast` returns when there is no other worker, else later.
+   * handled it or died: before `broadcast` returns when there is no other worker, else later. What a worker had
+   * broadcast before it handled this has arrived here by then.
    */
   broadcast(channel: string, payload: unknown, done: () => void): void;
   /** Registers the one handler of `channel` on this worker. It has handled the payload when it returns. */

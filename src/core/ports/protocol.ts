@@ -9,21 +9,45 @@ import type { Logger } from '../../observability/log.ts';
 import type { MetricDefinition, ThreadMetrics } from '../../observability/metrics.ts';
 import type { TimingWheel } from '../../std/timing-wheel.ts';
 import type { Router } from '../broker/router.ts';
+import type { AccessControl } from './access.ts';
 import type { Connection, ConnectionHandler } from './connection.ts';
 import type { ControlPlane } from './control-plane.ts';
+import type { BrokerServices } from './services.ts';
 import type { SessionDirectory } from './session-directory.ts';
+import type { PacedStore } from './stream-store.ts';
 
 export interface Protocol {
   /** Lower-case name: key of its configuration section, its listeners and its metric label. */
   readonly name: string;
   /** TCP port registered for it, used when a listener gives none. */
   readonly defaultPort: number;
+  /** How it is spoken over WebSockets; absent: it is not. */
+  readonly webSocket?: ProtocolWebSocket;
+  /** Whether it can tell a client that the node is full; without it such connections are reset. */
+  readonly refusesPolitely?: boolean;
   /** Schema of the section `<name>:` of the configuration file, with defaults and descriptions. */
   readonly settings: TObject;
+  /**
+   * What the schema cannot say, on the main thread at start: the problems of a section that fits the schema, each with
+   * the path of the setting below the section and a whole sentence. Absent: none.
+   */
+  checkSettings?(settings: unknown): readonly SettingProblem[];
   /** Counters and gauges of its own; each worker has one block of them. */
   readonly metrics: readonly MetricDefinition[];
   /** Called once per worker thread before its first connection. */
   createWorker(context: ProtocolContext): ProtocolWorker;
+}
+
+export interface ProtocolWebSocket {
+  /** Path of the upgrade request, unless the listener has another one. */
+  readonly path: string;
+  /** Sub-protocols in order of preference; a client must offer one of them. */
+  readonly subProtocols: readonly string[];
+}
+
+export interface SettingProblem {
+  readonly path: readonly (string | number)[];
+  readonly message: string;
 }
 
 /** What a protocol may use on its thread. */
@@ -34,6 +58,11 @@ export interface ProtocolContext {
   readonly router: Router;
   readonly directory: SessionDirectory;
   readonly control: ControlPlane;
+  /** Streams that are kept. */
+  readonly storage: PacedStore;
+  /** Queues, cursors, delayed messages, transactions. */
+  readonly services: BrokerServices;
+  readonly access: AccessControl;
   readonly metrics: ThreadMetrics;
   /** Coarse timers of this thread: keep-alive, session expiry, delayed wills. */
   readonly timers: TimingWheel;

@@ -4,7 +4,9 @@
  */
 import type { TObject } from 'typebox';
 import type { Logger } from '../../observability/log.ts';
+import type { ObjectStorageSettings } from '../settings/object-storage-settings.ts';
 import type { StoreFrontOptions } from '../streams/store-front.ts';
+import type { ObjectStore } from './object-store.ts';
 import type { StreamStore } from './stream-store.ts';
 
 export interface StorageAdapter {
@@ -18,6 +20,13 @@ export interface StorageAdapter {
    * @throws StorageError STORAGE_UNAVAILABLE, or an Error that says what is wrong with the settings
    */
   open(settings: unknown, context: StorageContext): Promise<StreamStore>;
+  /**
+   * Opens a bucket for the objects of another store, its cold tier. Only of adapters that have such a service. Nothing is asked of the
+   * service yet: it may be away.
+   *
+   * @throws an Error that says what is wrong with the settings, or which package is missing
+   */
+  openObjects?(settings: ObjectStorageSettings): Promise<ObjectStore>;
 }
 
 export interface StorageContext {

@@ -80,6 +80,15 @@ export interface StreamSettings {
   readonly retentionMs?: number | null;
   /** Only the newest record of each key is kept in the long run. Default false. */
   readonly isCompacted?: boolean;
+  /**
+   * Segments that are full go to the cold tier, an object storage, and their local copies go by the local bounds that follow; the others
+   * count both. Not together with `isCompacted`. Default: what the node says for all streams.
+   */
+  readonly isTiered?: boolean;
+  /** Bytes on the local disk after which copies go of what is in the tier; null: no bound. Default: what the node says. */
+  readonly localRetentionBytes?: number | null;
+  /** The same by age in milliseconds of the newest record of a segment. */
+  readonly localRetentionMs?: number | null;
   /** Longest batch. Default 16 MiB. */
   readonly batchBytesMax?: number;
   /** Files of the journal roll at this size; other adapters take it as a hint for theirs. */
@@ -138,4 +147,12 @@ export interface StreamStore {
   settings(name: string): Promise<StreamSettings>;
   /** Refuses what is new, answers what is under way, and lets everything go. */
   close(): Promise<void>;
+}
+
+/** A store as a connection's thread has it: it says when the thread should stop to read what makes appends. */
+export interface PacedStore extends StreamStore {
+  /** More appends are under way than is good: stop reading what makes them, and go on at `onDrained`. */
+  readonly isCongested: boolean;
+  /** Told when it is congested no more; answers how to end it. */
+  onDrained(listener: () => void): () => void;
 }

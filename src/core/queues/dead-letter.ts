@@ -17,6 +17,9 @@ import type { StoredMessage } from './stored-message.ts';
 export const deathReasons = ['rejected', 'deliveries', 'expired'] as const;
 export type DeathReason = (typeof deathReasons)[number];
 
+/** Groups of cursors that say how far dead letters were moved back begin like this; they are kept for as long as they are needed. */
+export const deadLetterMovers = 'ringmq-dead-letters/';
+
 /** Headers that a dead letter has behind its own ones. Values are text; times are milliseconds since 1970, UTC. */
 export const deadLetterHeaders = {
   reason: 'ringmq-dead-reason',

@@ -205,6 +205,11 @@ export class OffsetCursors {
     return false;
   }
 
+  /** About how many groups there are. */
+  get groupCount(): number {
+    return this.#groups.size;
+  }
+
   /** Sorted. */
   groups(): string[] {
     return [...this.#groups].flatMap(([name, { state }]) => (state === 'unknown' ? [] : [name])).sort();
@@ -255,12 +260,15 @@ export class OffsetCursors {
     await this.#submit(changes);
   }
 
-  /** Deletes cursors of free groups that were committed before `time` (milliseconds since 1970); answers how many. */
-  async expire(time: number): Promise<number> {
+  /**
+   * Deletes cursors of free groups that were committed before `time` (milliseconds since 1970), except of those that are kept; answers
+   * how many.
+   */
+  async expire(time: number, isKept: (group: string) => boolean = () => false): Promise<number> {
     let count = 0;
     const changes: Change[] = [];
     for (const [group, known] of this.#groups) {
-      if (known.state !== 'free' || known.staged.size > 0) continue;
+      if (known.state !== 'free' || known.staged.size > 0 || isKept(group)) continue;
       const old = [...known.latest].filter(([, cursor]) => cursor.time < time).map(([stream]) => stream);
       count += old.length;
       if (old.length > 0 || known.latest.size === 0) changes.push(...this.#remove(group, known, old));

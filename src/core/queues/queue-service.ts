@@ -64,6 +64,8 @@ interface OpenQueue {
 export class QueueService {
   readonly #options: QueueServiceOptions;
   readonly #queues = new Map<string, OpenQueue>();
+  /** Queues that could not be opened, and why: the others are served all the same. */
+  readonly #failed = new Map<string, { readonly definition: QueueDefinition; readonly error: Error }>();
   /** Values of all queues in the log. */
   readonly #known = new Map<string, Buffer>();
   /** As stored, while the service is opened. */
@@ -82,7 +84,8 @@ export class QueueService {
   }
 
   /**
-   * Opens everything that is stored, and ends deletions that a crash has cut short.
+   * Opens everything that is stored, and ends deletions that a crash has cut short. A queue that cannot be opened, since a stream of
+   * it is gone for example, keeps nobody else out: see `reopenQueue`.
    *
    * @throws StorageError, QueueError QUEUE_STATE_CORRUPTED
    */
@@ -128,14 +131,19 @@ export class QueueService {
     return this.#offsets;
   }
 
+  /** Those that could not be opened included. */
+  get queueCount(): number {
+    return this.#queues.size + this.#failed.size;
+  }
+
   /** Sorted. */
   queues(): string[] {
-    return [...this.#queues.keys()].sort();
+    return [...this.#queues.keys(), ...this.#failed.keys()].sort();
   }
 
   /** @throws QueueError QUEUE_UNKNOWN */
   definition(queue: string): QueueDefinition {
-    return this.#queueOf(queue).definition;
+    return this.#failed.get(queue)?.definition ?? this.#queueOf(queue).definition;
   }
 
   /**
@@ -145,7 +153,8 @@ export class QueueService {
    */
   createQueue(name: string, options: QueueOptions = {}): Promise<void> {
     return this.#exclusively(async () => {
-      if (this.#queues.has(name)) throw new QueueError('QUEUE_EXISTS', `Cannot create queue "${name}": it exists`);
+      if (this.#queues.has(name) || this.#failed.has(name))
+        throw new QueueError('QUEUE_EXISTS', `Cannot create queue "${name}": it exists`);
       const definition = newDefinition(name, this.#nextId, options);
       await this.#checkStreams(definition);
       this.#nextId = lastIdOf(definition) + 1;
@@ -163,13 +172,31 @@ export class QueueService {
   /** Deletes a queue, its groups, and its streams when they are its own. Consumers are told. */
   deleteQueue(name: string): Promise<void> {
     return this.#exclusively(async () => {
-      const queue = this.#queueOf(name);
-      const definition = { ...queue.definition, isDeleting: true };
+      const definition = { ...this.definition(name), isDeleting: true };
       await this.#store(definition);
+      const sets = this.#queues.get(name)?.sets.values() ?? [];
       this.#queues.delete(name);
-      for (const set of queue.sets.values()) await set.close();
+      this.#failed.delete(name);
+      for (const set of sets) await set.close();
       await this.#removeStreams(definition);
     });
+  }
+
+  /** Tries again to open a queue that could not be opened. Does nothing for one that is open. Rejects with the reason. */
+  reopenQueue(name: string): Promise<void> {
+    return this.#exclusively(async () => {
+      const failed = this.#failed.get(name);
+      if (failed === undefined) return;
+      const { definition } = failed;
+      if (definition.isDeleting) await this.#removeStreams(definition);
+      else await this.#openQueue(await this.#endRemovals(definition));
+      this.#failed.delete(name);
+    });
+  }
+
+  /** Why a queue could not be opened; null when it is open. */
+  problemOf(name: string): Error | null {
+    return this.#failed.get(name)?.error ?? null;
   }
 
   /** @throws QueueError QUEUE_UNKNOWN, QUEUE_GROUP_EXISTS, QUEUE_LIMIT, QUEUE_SETTING_INVALID */
@@ -248,6 +275,26 @@ export class QueueService {
   }
 
   /**
+   * The same, when it is there: a queue that could not be opened is tried again, and so is a group that has ended with an error; a group
+   * that is just being changed is waited for. Rejects as `group` throws, and with the reason why it cannot be opened.
+   */
+  async openGroup(queue: string, group = defaultGroup): Promise<AcknowledgementSet> {
+    if (this.#failed.has(queue)) await this.reopenQueue(queue);
+    const open = this.#queueOf(queue);
+    this.#groupOf(open, group);
+    const known = open.sets.get(group);
+    if (known !== undefined && known.end === null) return known;
+    await this.#exclusively(async () => {
+      // Whoever asked before may have opened it.
+      const set = this.#queueOf(queue).sets.get(group);
+      if (set !== undefined && set.end === null) return;
+      await this.#closeSet(open, group);
+      await this.#openSet(open, group, this.#groupOf(open, group));
+    });
+    return this.group(queue, group);
+  }
+
+  /**
    * Where a message is to be appended. `scale`: `clamped`, or `centred` for priorities whose usual value is 4.
    *
    * @throws QueueError QUEUE_UNKNOWN
@@ -264,6 +311,11 @@ export class QueueService {
     const level = scale === 'centred' ? centredLevel(priority, levels) : clampedLevel(priority, levels);
     open.turn = (open.turn + 1) % 0x4000_0000;
     return open.partitions[partitionFor(open.definition, level, key, open.turn)];
+  }
+
+  /** All sets of all queues that are open. */
+  *sets(): Generator<AcknowledgementSet> {
+    for (const { sets } of this.#queues.values()) yield* sets.values();
   }
 
   /** @throws QueueError QUEUE_UNKNOWN */
@@ -326,8 +378,14 @@ export class QueueService {
     this.#stored.clear();
     const work = async (): Promise<void> => {
       for (let definition = waiting.pop(); definition !== undefined; definition = waiting.pop()) {
-        if (definition.isDeleting) await this.#removeStreams(definition);
-        else await this.#openQueue(await this.#endRemovals(definition));
+        try {
+          if (definition.isDeleting) await this.#removeStreams(definition);
+          else await this.#openQueue(await this.#endRemovals(definition));
+        } catch (thrown) {
+          const error = toError(thrown);
+          if (!(error instanceof StorageError || error instanceof QueueError)) throw error;
+          this.#failed.set(definition.name, { definition, error });
+        }
       }
     };
     await Promise.all(Array.from({ length: openingsMax }, work));
@@ -340,7 +398,12 @@ export class QueueService {
       partitions.push(await (definition.ownsStreams ? this.#openStream(stream, {}) : store.open(stream)));
     }
     const open: OpenQueue = { definition, partitions, sets: new Map(), floors: new Map(), turn: 0 };
-    for (const [group, each] of definition.groups) await this.#openSet(open, group, each);
+    try {
+      for (const [group, each] of definition.groups) await this.#openSet(open, group, each);
+    } catch (error) {
+      for (const set of open.sets.values()) await set.close();
+      throw error;
+    }
     this.#queues.set(definition.name, open);
   }
 
@@ -467,8 +530,11 @@ export class QueueService {
 
   #queueOf(name: string): OpenQueue {
     const queue = this.#queues.get(name);
-    if (queue === undefined) throw new QueueError('QUEUE_UNKNOWN', `Cannot find queue "${name}": there is none`);
-    return queue;
+    if (queue !== undefined) return queue;
+    const failed = this.#failed.get(name);
+    if (failed === undefined) throw new QueueError('QUEUE_UNKNOWN', `Cannot find queue "${name}": there is none`);
+    const { message } = failed.error;
+    throw new QueueError('QUEUE_STORAGE_FAILED', `Cannot open queue "${name}": ${message}`, { cause: failed.error });
   }
 
   #groupOf({ definition }: OpenQueue, group: string): GroupDefinition {

@@ -39,8 +39,8 @@ interface TextOptions extends Annotations {
   readonly minLength?: number;
   readonly maxLength?: number;
   readonly pattern?: string;
-  /** `host-port`: an address as `address.ts` reads it. */
-  readonly format?: 'host-port';
+  /** `host-port`: an address as `address.ts` reads it; `listen-address`: the same, or the path of a Unix socket. */
+  readonly format?: 'host-port' | 'listen-address';
   /** A secret: never shown and never quoted in a message. */
   readonly writeOnly?: boolean;
 }

@@ -17,6 +17,10 @@ export interface EngineLinkOptions {
   readonly callTimeoutMs: number;
   readonly retryMsMin: number;
   readonly retryMsMax: number;
+  /** From 0 up to 1. Default Math.random. */
+  random?(): number;
+  /** Calls were lost, and the connections with them: it is tried again. */
+  onLost?(): void;
 }
 
 export class EngineLink {
@@ -106,7 +110,8 @@ export class EngineLink {
         this.#pauses.delete(end);
         resolve();
       };
-      const timer = setTimeout(end, this.#retryMs);
+      // Half of it is chance: many nodes that lost the same engine must not come back to it in one moment.
+      const timer = setTimeout(end, this.#retryMs * (0.5 + (this.#options.random ?? Math.random)() / 2));
       this.#pauses.add(end);
     });
   }
@@ -122,6 +127,7 @@ export class EngineLink {
     const { retryMsMin, retryMsMax } = this.#options;
     this.#retryMs = this.#health.state === 'ready' ? retryMsMin : Math.min(retryMsMax, this.#retryMs * 2);
     this.#change('retrying', error.message);
+    this.#options.onLost?.();
     this.#options.reset();
   }
 

@@ -54,6 +54,15 @@ export interface EngineClaim extends EnginePlaces {
   readonly producers: Buffer | null;
 }
 
+/** A partition as it is, seen by somebody who does not write it. */
+export interface EnginePeek extends EnginePlaces {
+  readonly id: string;
+  readonly writer: number;
+  readonly settings: StreamSettings;
+  /** The first one that ends above the start; null when nothing is stored. */
+  readonly oldest: EnginePiece | null;
+}
+
 /** One batch in a run. */
 export interface EngineBatch {
   /** First offset. */
@@ -123,6 +132,8 @@ export interface StoreEngine {
   remove(name: string, id: string): Promise<void>;
   /** Takes the partition as its newest writer; null when there is none of this name. */
   claim(name: string): Promise<EngineClaim | null>;
+  /** Looks at the partition without taking it; null when there is none of this name. */
+  peek(name: string): Promise<EnginePeek | null>;
   /** Null when there is no partition of this name and id. */
   places(handle: EngineHandle): Promise<EnginePlaces | null>;
   /** Replaces the settings. */

@@ -10,6 +10,7 @@ import { randomUUID } from 'node:crypto';
 import { toError } from '../../std/errors.ts';
 import type { StoreHealth, StreamPartition, StreamSettings, StreamStore } from '../ports/stream-store.ts';
 import type { AppendRun } from './append-run.ts';
+import { ClosedRetention } from './closed-retention.ts';
 import { EngineLink } from './engine-link.ts';
 import type { FrontLimits } from './front-state.ts';
 import { PartitionFront, type PartitionHost } from './partition-front.ts';
@@ -29,10 +30,18 @@ export interface StoreFrontOptions extends Partial<FrontLimits> {
   /** Pause before the first and before later tries. Default 50 ms and 5 s. */
   readonly retryMsMin?: number;
   readonly retryMsMax?: number;
+  /** Retention of partitions that are not open is looked after so often. Default 10 min. */
+  readonly walkMs?: number;
+  /** Between two of these partitions. Default 20 ms. */
+  readonly walkPauseMs?: number;
+  /** Told when the engine was lost and is tried again; for counting. */
+  onLost?(): void;
   /** Retention is applied so often. Default 30 s. */
   readonly upkeepMs?: number;
 }
 
+/** Nobody can make a partition of this name. */
+const probedName = '.';
 const mebibyte = 1024 * 1024;
 const dayMs = 24 * 60 * 60 * 1000;
 /** Waiting appends are looked at so often, at least. */
@@ -62,7 +71,9 @@ export class StoreFront implements StreamStore {
   #isPumpDue = false;
   #isProbeDue = false;
   #isUpkeep = false;
+  #isLooking = false;
   #timers: NodeJS.Timeout[] = [];
+  readonly #closedRetention: ClosedRetention;
   #closing: Promise<void> | null = null;
 
   private constructor(engine: StoreEngine, options: StoreFrontOptions) {
@@ -72,9 +83,20 @@ export class StoreFront implements StreamStore {
     this.#now = options.now?.bind(options) ?? Date.now;
     this.#waitingBytesMax = options.waitingBytesMax ?? 64 * mebibyte;
     const now = this.#now;
-    this.#link = new EngineLink({ now, reset: () => engine.reset(), callTimeoutMs, retryMsMin, retryMsMax });
+    const onLost = (): void => options.onLost?.();
+    this.#link = new EngineLink({ now, reset: () => engine.reset(), onLost, callTimeoutMs, retryMsMin, retryMsMax });
     this.#link.onHealth(({ state, reason }) => {
       if (state === 'failed') this.#failAll(reason);
+      if (state === 'retrying') void this.#lookForEngine();
+    });
+    this.#closedRetention = new ClosedRetention({
+      names: () => this.#call('list the partitions', () => engine.names()),
+      isOpen: (name) => this.#partitions.has(name),
+      peek: (name) => this.#call(`look at "${name}"`, () => engine.peek(name)),
+      retain: (name) => this.#retainClosed(name),
+      now,
+      pause: () => new Promise((resolve) => setTimeout(resolve, options.walkPauseMs ?? 20).unref()),
+      isStopped: () => this.#closing !== null || this.#link.health.state !== 'ready',
     });
     this.#host = {
       engine,
@@ -92,6 +114,11 @@ export class StoreFront implements StreamStore {
     };
   }
 
+  /** Applies retention to partitions that nobody has open; done by itself every `walkMs`. */
+  walk(): Promise<void> {
+    return this.#closedRetention.walk();
+  }
+
   /** Connects. @throws StorageError STORAGE_UNAVAILABLE when the engine is not there in time, and what it refuses */
   static async open(engine: StoreEngine, options: StoreFrontOptions = {}): Promise<StoreFront> {
     const store = new StoreFront(engine, options);
@@ -101,7 +128,7 @@ export class StoreFront implements StreamStore {
       await engine.close();
       throw error;
     }
-    store.#start(options.upkeepMs ?? 30_000);
+    store.#start(options.upkeepMs ?? 30_000, options.walkMs ?? 600_000);
     return store;
   }
 
@@ -115,7 +142,7 @@ export class StoreFront implements StreamStore {
 
   async create(name: string, settings: StreamSettings = {}): Promise<StreamPartition> {
     checkPartitionName(name);
-    const checked = checkStreamSettings(settings, false);
+    const checked = checkStreamSettings(settings);
     return this.#inLane(name, async () => {
       const id = randomUUID();
       const outcome = await this.#call(`create "${name}"`, () => this.#engine.create(name, id, checked));
@@ -146,7 +173,7 @@ export class StoreFront implements StreamStore {
   }
 
   async change(name: string, settings: StreamSettings): Promise<void> {
-    const checked = checkStreamSettings(settings, false);
+    const checked = checkStreamSettings(settings);
     await this.#inLane(name, async () => {
       const partition = await this.#open(name);
       await partition.change({ ...partition.settings, ...checked });
@@ -174,7 +201,7 @@ export class StoreFront implements StreamStore {
     return this.#closing;
   }
 
-  #start(upkeepMs: number): void {
+  #start(upkeepMs: number, walkMs: number): void {
     const { waitMsMax } = this.#host.limits;
     const expire = setInterval(
       () => {
@@ -190,12 +217,14 @@ export class StoreFront implements StreamStore {
         this.#isUpkeep = false;
       });
     }, upkeepMs);
-    this.#timers = [expire, upkeep];
+    const walk = setInterval(() => void this.walk(), walkMs);
+    this.#timers = [expire, upkeep, walk];
   }
 
   async #close(): Promise<void> {
-    const [expire, upkeep] = this.#timers;
+    const [expire, upkeep, walk] = this.#timers;
     clearInterval(upkeep);
+    clearInterval(walk);
     await Promise.allSettled(this.#lanes.values());
     // Those who wait are answered: each within its time.
     if (this.#waitingCount > 0) {
@@ -231,6 +260,28 @@ export class StoreFront implements StreamStore {
     const partition = await PartitionFront.open(this.#host, name);
     this.#partitions.set(name, partition);
     return partition;
+  }
+
+  /** Somebody must find out that the engine is there again, also when nobody has anything to ask. */
+  async #lookForEngine(): Promise<void> {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    while (this.#closing === null && this.#link.health.state === 'retrying') {
+      await this.#link.pause();
+      if (this.#closing !== null || this.#link.health.state !== 'retrying') break;
+      // Why it is not there says the health.
+      await this.#link.attempt(() => this.#engine.peek(probedName)).catch(() => undefined);
+    }
+    this.#isLooking = false;
+  }
+
+  async #retainClosed(name: string): Promise<void> {
+    await this.#inLane(name, async () => {
+      if (this.#partitions.has(name)) return;
+      const partition = await PartitionFront.open(this.#host, name);
+      await partition.upkeep(this.#now());
+      await partition.rest();
+    });
   }
 
   #inLane<T>(name: string, task: () => Promise<T>): Promise<T> {

@@ -80,6 +80,8 @@ interface Half {
   body: Buffer | null;
   checks: number;
   isChecking: boolean;
+  /** Its group was asked since the service was opened. */
+  wasAsked: boolean;
   readonly timer: WheelTimer;
   /** Wait for its end. */
   waiting: ((error: Error | null) => void)[];
@@ -294,7 +296,7 @@ export class HalfMessages implements MessageSource {
     const done = fired.get(source) ?? new Set<number>();
     const inDoubt = new Set([...newest.values()].flatMap(({ numbers }) => numbers));
     const rolledBack: number[] = [];
-    await readRecords(
+    const end = await readRecords(
       partition,
       logStartOffset,
       () => highWatermark,
@@ -306,6 +308,7 @@ export class HalfMessages implements MessageSource {
         } else this.#replay(value, number, rolledBack);
       },
     );
+    if (end < highWatermark) throw notYetRead(end);
     // Those that are in an intent were committed, whatever came before that.
     for (const number of rolledBack) if (!inDoubt.has(number)) this.#drop(number);
     // Intents of earlier lives stay until all of the log that was there is gone; in front of what is written from now on.
@@ -356,6 +359,7 @@ export class HalfMessages implements MessageSource {
       body: null,
       checks: 0,
       isChecking: false,
+      wasAsked: false,
       timer: new WheelTimer(() => this.#onTime(number)),
       waiting: [],
     };
@@ -388,7 +392,8 @@ export class HalfMessages implements MessageSource {
     this.#move(half, 'check');
     if (half.state !== 'prepared') return;
     const { checksMax = 15, deadLetterTarget = null } = this.#options;
-    if (half.checks < checksMax) {
+    // A crash may have come between a count and its question, each time: nothing is given up of which nobody was asked.
+    if (half.checks < checksMax || !half.wasAsked) {
       void this.#chore(() => this.#check(half));
       return;
     }
@@ -402,7 +407,10 @@ export class HalfMessages implements MessageSource {
     this.#writer.flush();
   }
 
-  /** The count is durable before the group is asked: it is never asked more often than it may be. */
+  /**
+   * The count is durable before the group is asked: it is never asked more often than it may be, but that the last question is repeated
+   * after a restart.
+   */
   async #check(half: Half): Promise<void> {
     const { checkMs = 30_000, bodyBytesMax = 64 * 1024 * 1024 } = this.#options;
     // Should something fail, it is tried again soon.
@@ -414,6 +422,7 @@ export class HalfMessages implements MessageSource {
     });
     if (!isCounted || this.#isClosed || half.state !== 'prepared' || half.body === null) return;
     this.counts.checks += 1;
+    half.wasAsked = true;
     this.#wheel.start(half.timer, checkMs);
     const { number, group, target, checks: count } = half;
     this.#options.onCheck({ number, group, target, record: recordOf(half.body), count });
@@ -421,8 +430,11 @@ export class HalfMessages implements MessageSource {
   }
 
   async #count(half: Half): Promise<boolean> {
-    const count = half.checks + 1;
+    const { checksMax = 15 } = this.#options;
     if (half.body === null) await this.fetchBodies([half.number]);
+    // Counted before a restart, and perhaps never asked.
+    if (half.checks >= checksMax) return true;
+    const count = half.checks + 1;
     const error = await new Promise<StorageError | null>((resolve) => {
       this.#log.add(encodeChecked(half.number, count), (failed) => resolve(failed));
     });
@@ -490,7 +502,7 @@ export class HalfMessages implements MessageSource {
     const partition = await this.#log.open();
     for (let gap = this.#gaps[0]; gap !== undefined; gap = this.#gaps[0]) {
       const { from, to } = gap;
-      await readRecords(
+      const end = await readRecords(
         partition,
         from,
         () => to,
@@ -505,6 +517,7 @@ export class HalfMessages implements MessageSource {
           }
         },
       );
+      if (end < to) throw notYetRead(end);
       this.#gaps.shift();
     }
   }
@@ -536,6 +549,10 @@ export class HalfMessages implements MessageSource {
       this.#chores -= 1;
     }
   }
+}
+
+function notYetRead(offset: number): StorageError {
+  return new StorageError('STORAGE_UNAVAILABLE', `Cannot read half messages from ${offset} on: it is not readable yet`);
 }
 
 function tell(half: Half, error: Error | null): void {

@@ -79,6 +79,8 @@ const nameBytesMax = 1024;
 const expiryEveryMs = 10 * 60 * 1000;
 
 export class TransactionCoordinator {
+  /** Ended since it was opened, markers included. */
+  readonly counts = { committed: 0, aborted: 0 };
   readonly #options: TransactionCoordinatorOptions;
   readonly #log: KeyedStream;
   readonly #markers: MarkerWriter;
@@ -121,6 +123,15 @@ export class TransactionCoordinator {
 
   get markerCounts(): Readonly<MarkerCounts> {
     return this.#markers.counts;
+  }
+
+  /** Transactions that have begun and are not ended. */
+  get openCount(): number {
+    let count = 0;
+    for (const { state } of this.#entries.values()) {
+      if (state === 'ongoing' || state.startsWith('prepare')) count += 1;
+    }
+    return count;
   }
 
   get nameCount(): number {
@@ -384,6 +395,7 @@ export class TransactionCoordinator {
       const ended = { ...emptyMetadata(metadata.timeoutMs), ...identity, state, updatedMs: this.#options.now() };
       const previous = { previousId: metadata.previousId, previousEpoch: metadata.previousEpoch };
       await this.#store(entry, { ...ended, ...previous });
+      this.counts[type === 'commit' ? 'committed' : 'aborted'] += 1;
     });
   }
 

@@ -3,6 +3,7 @@
  * benchmark, which owns the journal as the journal worker does.
  */
 
+import type { EndedRound } from '../group-commit.ts';
 import { Journal } from '../journal.ts';
 import type { PartitionSettings } from '../log-directory.ts';
 import { openLogFolders } from '../log-folders.ts';
@@ -13,6 +14,8 @@ import type { AppendTarget } from './append-load.ts';
 const tailBytes = 8 * 1024 * 1024;
 
 export class BenchJournal {
+  /** Told of each round that has ended. */
+  onRound: (round: EndedRound) => void = () => undefined;
   readonly #journal: Journal;
 
   /** Throws Node's errors. What the journal reports (damage, failures) becomes an error of the next append. */
@@ -24,6 +27,7 @@ export class BenchJournal {
         throw new Error(`The journal reports ${JSON.stringify(event)}`);
       },
       tailBytes,
+      onRound: (round) => this.onRound(round),
     });
     const [error] = this.#journal.failedDirectories.values();
     if (error !== undefined) throw error;

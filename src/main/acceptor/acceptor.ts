@@ -5,11 +5,13 @@
  * The main thread reads no byte of a connection: `pauseOnConnect` keeps the socket untouched, since only such a socket
  * can be moved to another thread.
  */
-import net from 'node:net';
+import net, { type BlockList } from 'node:net';
 import { formatAddress } from '../../config/address.ts';
-import type { ListenerInfo } from '../../core/ports/connection.ts';
+import type { ListenerInfo, TransportName } from '../../core/ports/connection.ts';
+import type { UnixSocketFile } from '../../net/unix/unix-socket.ts';
 import type { Logger } from '../../observability/log.ts';
 import type { RefusalReason } from '../../observability/main-metrics.ts';
+import type { SharedBucket } from '../../shm/shared-bucket.ts';
 import { BrokerError } from '../../std/errors.ts';
 import type { Ledger } from '../../workers/runtime/connection-ledger.ts';
 import type { ShardingStrategy } from '../sharding/strategies.ts';
@@ -21,6 +23,14 @@ export interface AcceptorListener extends ListenerInfo {
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;
+  /** Of a Unix socket, in place of host and port. */
+  readonly unix?: UnixSocketFile | null;
+  /** Of this listener, per second; 0 or absent: none of its own. */
+  readonly acceptBucket?: SharedBucket | null;
+  /** Where its connections may come from; null or absent: anywhere. */
+  readonly trusted?: BlockList | null;
+  /** Its protocol can tell a client that there is no room. */
+  readonly refusesPolitely?: boolean;
   readonly backlog: number;
   readonly connectionsMax: number;
 }
@@ -35,8 +45,10 @@ export interface AcceptorOptions {
   readonly strategy: ShardingStrategy;
   readonly ledger: Ledger;
   liveWorkers(): readonly number[];
-  /** Moves the socket; false when the worker died meanwhile. */
-  handOver(worker: number, listener: number, socket: net.Socket): boolean;
+  /** Whether the worker's event loop is too late for another connection; absent: never. */
+  isLate?(worker: number): boolean;
+  /** Moves the socket; false when the worker died meanwhile. A surplus connection is only told that there is no room. */
+  handOver(worker: number, listener: number, socket: net.Socket, isSurplus: boolean): boolean;
   accepted(listener: ListenerInfo): void;
   refused(listener: ListenerInfo, reason: RefusalReason): void;
   readonly log: Logger;
@@ -46,13 +58,31 @@ export interface AcceptorOptions {
 export interface ListenerAddress {
   readonly name: string;
   readonly protocol: string;
+  /** Absent: 'tcp'. */
+  readonly transport?: TransportName;
+  /** '' and 0 for a Unix socket. */
   readonly host: string;
   readonly port: number;
+  /** The file of a Unix socket. */
+  readonly path?: string;
 }
+
+/** `host:port`, or `unix:/path`. */
+export function formatListenerAddress(address: ListenerAddress): string {
+  return address.path === undefined ? formatAddress(address) : `unix:${address.path}`;
+}
+
+/** Refusals that a client may be told in its protocol, per second; beyond it connections are reset, which costs nothing. */
+const POLITE_REFUSALS_PER_S = 20;
+
+const politeReasons: ReadonlySet<RefusalReason> = new Set<RefusalReason>([
+  ...(['connections-max', 'listener-connections-max', 'accept-rate', 'listener-accept-rate', 'overload'] as const),
+]);
 
 export class Acceptor {
   private readonly options: AcceptorOptions;
   private readonly rate: AcceptRate;
+  private readonly politeRate = new AcceptRate(POLITE_REFUSALS_PER_S, 0, performance.now());
   private readonly servers: net.Server[] = [];
   private descriptorsMax = Number.POSITIVE_INFINITY;
 
@@ -84,44 +114,74 @@ export class Acceptor {
     const server = net.createServer({ pauseOnConnect: true, noDelay: true });
     server.on('connection', (socket) => this.accept(listener, socket));
     this.servers.push(server);
+    const { name, protocol, transport } = listener;
+    const named = { name, protocol, ...(transport === undefined ? {} : { transport }) };
     await listenOn(server, listener);
     // From here on an error is about one accept, not about the listener.
     server.on('error', (error) => this.acceptFailed(listener, error));
     const address = server.address() as net.AddressInfo;
-    const { name, protocol } = listener;
-    return { name, protocol, host: address.address, port: address.port };
+    return { ...named, host: address.address, port: address.port };
   }
 
   private accept(listener: AcceptorListener, socket: net.Socket): void {
-    const reason = this.reasonToRefuse(listener);
-    if (reason !== null) this.refuse(listener, socket, reason);
-    else if (!this.moveToWorker(listener, socket)) this.refuse(listener, socket, 'no-worker');
+    const reason = this.reasonToRefuse(listener, socket);
+    if (reason !== null) this.refuseOrTell(listener, socket, reason);
+    else {
+      const failure = this.moveToWorker(listener, socket);
+      if (failure === null) this.options.accepted(listener);
+      else this.refuseOrTell(listener, socket, failure);
+    }
   }
 
-  private reasonToRefuse(listener: AcceptorListener): RefusalReason | null {
+  private reasonToRefuse(listener: AcceptorListener, socket: net.Socket): RefusalReason | null {
     const { ledger, connectionsMax } = this.options;
+    if (listener.trusted != null && !isTrusted(listener.trusted, socket)) return 'proxy-untrusted';
     const count = ledger.total;
-    if (count >= connectionsMax) return 'connections-max';
     if (count >= this.descriptorsMax) return 'descriptors';
+    if (count >= connectionsMax) return 'connections-max';
     if (listener.connectionsMax > 0 && ledger.ofListener(listener.index) >= listener.connectionsMax) {
       return 'listener-connections-max';
     }
-    return this.rate.take(performance.now()) ? null : 'accept-rate';
+    if (!this.rate.take(performance.now())) return 'accept-rate';
+    return listener.acceptBucket?.take(1) === false ? 'listener-accept-rate' : null;
   }
 
-  private moveToWorker(listener: AcceptorListener, socket: net.Socket): boolean {
-    const { ledger, strategy, liveWorkers, handOver, accepted } = this.options;
-    const workers = liveWorkers();
-    if (workers.length === 0) return false;
+  /** Null, or why no worker could take it. */
+  private moveToWorker(listener: AcceptorListener, socket: net.Socket): RefusalReason | null {
+    const { isLate, liveWorkers } = this.options;
+    const live = liveWorkers();
+    if (live.length === 0) return 'no-worker';
+    const workers = isLate === undefined ? live : live.filter((worker) => !isLate(worker));
+    if (workers.length === 0) return 'overload';
+    return this.handTo(workers, listener, socket, false) ? null : 'no-worker';
+  }
+
+  private handTo(
+    workers: readonly number[],
+    listener: AcceptorListener,
+    socket: net.Socket,
+    isSurplus: boolean,
+  ): boolean {
+    const { ledger, strategy, handOver } = this.options;
     const worker = strategy({
       workers,
       connectionsOf: (index) => ledger.ofWorker(index),
       remoteAddress: () => socket.remoteAddress ?? '',
     });
-    if (!handOver(worker, listener.index, socket)) return false;
+    if (!handOver(worker, listener.index, socket, isSurplus)) return false;
     ledger.handOver(worker, listener.index);
-    accepted(listener);
     return true;
+  }
+
+  /** Some clients are told why, so that they can tell their people; in a storm of them nobody is. */
+  private refuseOrTell(listener: AcceptorListener, socket: net.Socket, reason: RefusalReason): void {
+    const workers = this.options.liveWorkers();
+    const mayTell = listener.refusesPolitely === true && politeReasons.has(reason) && workers.length > 0;
+    if (mayTell && this.politeRate.take(performance.now()) && this.handTo(workers, listener, socket, true)) {
+      this.countRefusal(listener, reason);
+      return;
+    }
+    this.refuse(listener, socket, reason);
   }
 
   private refuse(listener: AcceptorListener, socket: net.Socket, reason: RefusalReason): void {
@@ -154,6 +214,15 @@ function listenOn(server: net.Server, listener: AcceptorListener): Promise<void>
       resolve();
     });
   });
+}
+
+function isTrusted(trusted: BlockList, socket: net.Socket): boolean {
+  const { remoteAddress, remoteFamily } = socket;
+  if (remoteAddress === undefined) return false;
+  // A listener on :: sees IPv4 peers as mapped addresses.
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(remoteAddress)?.[1];
+  if (mapped !== undefined) return trusted.check(mapped, 'ipv4');
+  return trusted.check(remoteAddress, remoteFamily === 'IPv6' ? 'ipv6' : 'ipv4');
 }
 
 function listenError(listener: AcceptorListener, error: NodeJS.ErrnoException): BrokerError {

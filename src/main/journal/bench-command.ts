@@ -9,8 +9,9 @@ import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
-import { type JournalBenchPlan, journalBenchParts, runJournalBench } from '../../journal/bench/bench.ts';
+import { coldReadDefaults } from '../../workers/storage/journal-settings.ts';
 import { formatJournalBench, judgeJournalBench } from './bench-report.ts';
+import { type JournalBenchPlan, journalBenchParts, runJournalBench } from './bench-run.ts';
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
@@ -29,8 +30,8 @@ Node's threads; "prepared" writes zeros ahead and waits for the sync itself, as 
   --batch N        most records of a batch (as many as are under way: what becomes free in one turn of the event loop goes out
                    as one batch, as clients do that gather what they are given while they wait); 1: each record alone
   --only LIST      append, read, lag: some of the parts (all)
-  --lag-rate MB    megabytes a second that the lagging consumer takes; max: as much as it gets (50)
-  --lag-piece KIB  what it reads at once (256)
+  --lag-rate MB    megabytes a second that the lagging consumer may take; auto: the pace that the broker would find with its default
+                   settings; max: no pace, and reads through the page cache (auto)
   --data DIR       where to write; a folder is made in it and removed afterwards (the system's folder for temporary files)
   --judge          status 1 when a limit is not kept; the limits hold for the defaults on a machine with nothing else to do
   --smoke          a short run that judges nothing
@@ -105,8 +106,7 @@ function readOptions(argv: readonly string[]): Options | null {
       size: { type: 'string', default: '256' },
       batch: { type: 'string' },
       only: { type: 'string' },
-      'lag-rate': { type: 'string', default: '50' },
-      'lag-piece': { type: 'string', default: '256' },
+      'lag-rate': { type: 'string', default: 'auto' },
       data: { type: 'string', default: tmpdir() },
       judge: { type: 'boolean', default: false },
       smoke: { type: 'boolean', default: false },
@@ -120,8 +120,8 @@ function readOptions(argv: readonly string[]): Options | null {
   const inFlight = toNumber('--inflight', values.inflight, 1, 100_000);
   const plan = {
     parts: readParts(values.only),
-    seconds: smoke ? 0.2 : toNumber('--seconds', values.seconds, 0.1, 3600, false),
-    sliceMs: smoke ? 100 : 500,
+    seconds: smoke ? 0.4 : toNumber('--seconds', values.seconds, 0.1, 3600, false),
+    sliceMs: smoke ? 200 : 500,
     inFlight,
     recordBytes: toNumber('--size', values.size, 0, mib),
     batchRecords: Math.min(
@@ -130,24 +130,20 @@ function readOptions(argv: readonly string[]): Options | null {
     ),
     readBytes: (smoke ? 16 : 256) * mib,
     behindBytes: (smoke ? 16 : 1024) * mib,
-    consumer: {
-      bytesPerS: values['lag-rate'] === 'max' ? 1e12 : toNumber('--lag-rate', values['lag-rate'], 1, 1_000_000) * 1e6,
-      pieceBytes: toNumber('--lag-piece', values['lag-piece'], 4, 8192) * 1024,
-    },
+    coldReads: readLagRate(values['lag-rate']),
   };
   const batchBytes = plan.batchRecords * (plan.recordBytes + 32);
   if (batchBytes > 8 * mib) {
     throw new Error('Cannot use --size with so many records in a batch: a batch would have more than 8 MiB');
   }
-  // A piece holds a batch.
-  const pieceBytes = Math.max(plan.consumer.pieceBytes, batchBytes + 4096);
-  return {
-    plan: { ...plan, consumer: { ...plan.consumer, pieceBytes } },
-    data,
-    isJson,
-    isQuiet,
-    isJudged: judge && !smoke,
-  };
+  return { plan, data, isJson, isQuiet, isJudged: judge && !smoke };
+}
+
+function readLagRate(text: string): JournalBenchPlan['coldReads'] {
+  if (text === 'auto') return coldReadDefaults;
+  if (text === 'max') return { minBytesPerS: 0, maxBytesPerS: 0 };
+  const bytesPerS = toNumber('--lag-rate', text, 1, 1_000_000) * 1e6;
+  return { minBytesPerS: bytesPerS, maxBytesPerS: bytesPerS };
 }
 
 function readParts(list: string | undefined): JournalBenchPlan['parts'] {

@@ -1,6 +1,6 @@
 /** What `ringmq bench journal` says: text for people, and verdicts. Pure. Main thread; called by `bench-command.ts`. */
 import type { AppendFigures } from '../../journal/bench/append-run.ts';
-import type { JournalBenchResult } from '../../journal/bench/bench.ts';
+import type { JournalBenchResult } from './bench-run.ts';
 
 /** Limits of the defaults: 100 records of 256 bytes under way. */
 const limits = { perS: 250_000, p99Us: 3000, engineShare: 0.8, readGbPerS: 1, lagRatio: 1.2 } as const;
@@ -70,7 +70,11 @@ export function formatJournalBench(
     const cold = lag.isCold ? 'cold data' : 'data that is in memory: nothing to drop it with';
     lines.push(
       row('lag', `p99 ${lag.p99UsWithout} us alone, ${lag.p99UsWith} us beside a consumer of ${cold}: ${lag.ratio}`),
-      row('', `${lag.perSWithout}/s and ${lag.perSWith}/s; the consumer had ${lag.consumerMbPerS} MB/s`),
+      row(
+        '',
+        `${lag.perSWithout}/s and ${lag.perSWith}/s; the consumer had ${lag.consumerMbPerS} MB/s, ` +
+          (lag.limitMbPerS === 0 ? 'without a pace' : `its pace was ${lag.limitMbPerS} MB/s at the end`),
+      ),
     );
   }
   for (const { what, value, limit, isKept } of checks) {

@@ -7,9 +7,14 @@
 import { dirname, resolve } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
+import { loadConfiguration } from '../../config/load.ts';
+import type { ObjectStore } from '../../core/ports/object-store.ts';
 import { type Dumped, dumpPartition } from '../../journal/offline/dump.ts';
 import { findPartitions, OfflinePartition } from '../../journal/offline/offline-partition.ts';
 import { type JournalProblem, type PartitionSummary, verifyPartition } from '../../journal/offline/verify.ts';
+import { type TierSummary, verifyTier } from '../../journal/offline/verify-tier.ts';
+import type { JournalSettings } from '../../workers/storage/journal-settings.ts';
+import { openTierObjects } from '../../workers/storage/tier-settings.ts';
 import { findDataFolderOwner } from '../data-folder.ts';
 import { dumpedJson, dumpedText } from './dump-format.ts';
 
@@ -28,6 +33,8 @@ DIR is a data folder, or a folder of the journal where it has several. Nothing i
   --partition NAME  this one alone, any number of times (all)
   --from OFFSET     dump: from this offset on (0)
   --limit COUNT     dump: so many records of each partition (all)
+  --tier            verify: what is in the cold tier as well; all of it is fetched
+  --config FILE     configuration that says where the cold tier is; variables of the environment count, too
   --force-read      though a broker uses the folder: what it is writing may look like damage
   --json            one JSON object a line
   --help            this text
@@ -43,6 +50,9 @@ interface Options {
   readonly limit: number;
   readonly isForced: boolean;
   readonly isJson: boolean;
+  /** The cold tier is read as well. */
+  readonly isTiered: boolean;
+  readonly config: string | undefined;
 }
 
 /** Runs `argv`, what follows `ctl journal`, and sets the exit status. */
@@ -62,7 +72,7 @@ export async function runJournalToolCommand(argv: readonly string[]): Promise<vo
   // Whoever reads the output may have seen enough.
   process.stdout.on('error', () => process.exit(EXIT_DAMAGED));
   try {
-    const isWell = run(options);
+    const isWell = await run(options);
     if (!isWell) process.exitCode = EXIT_DAMAGED;
   } catch (error) {
     process.stderr.write(`ringmq: ${(error as Error).message}\n`);
@@ -71,7 +81,7 @@ export async function runJournalToolCommand(argv: readonly string[]): Promise<vo
 }
 
 /** Answers whether nothing is damaged. */
-function run(options: Options): boolean {
+async function run(options: Options): Promise<boolean> {
   const { verb, data, partitions, isForced } = options;
   if (!isForced) for (const folder of data) assertUnused(folder);
   const found = data.flatMap(findPartitions).map(openPartition);
@@ -81,7 +91,28 @@ function run(options: Options): boolean {
   const wanted = found.filter(
     ({ name, folder }) => partitions.length === 0 || partitions.includes(name) || partitions.includes(folder),
   );
-  return verb === 'verify' ? verify(wanted, options) : dump(wanted, options);
+  if (verb === 'dump') return dump(wanted, options);
+  const objects = options.isTiered ? await openTier(options.config) : null;
+  try {
+    return await verify(wanted, objects, options);
+  } finally {
+    objects?.close();
+  }
+}
+
+/** @throws what is wrong with the configuration, and when it has no cold tier */
+async function openTier(file: string | undefined): Promise<ObjectStore> {
+  // Only this needs to know all that a configuration can say.
+  const { protocols: parts } = await import('../../protocols/registry.ts');
+  const { storageParts: adapters } = await import('../../workers/storage/adapters.ts');
+  const { node } = await loadConfiguration({ file, environment: process.env, flags: [], parts, adapters });
+  const { journal } = node.storage as typeof node.storage & { readonly journal: JournalSettings };
+  if (!journal.tier.enabled) {
+    throw new Error(
+      'Cannot read the cold tier: the configuration has none (storage.journal.tier.enabled); see --config',
+    );
+  }
+  return openTierObjects(journal.tier);
 }
 
 function openPartition(path: string): OfflinePartition {
@@ -92,18 +123,28 @@ function openPartition(path: string): OfflinePartition {
   }
 }
 
-function verify(partitions: readonly OfflinePartition[], { isJson }: Options): boolean {
+async function verify(
+  partitions: readonly OfflinePartition[],
+  objects: ObjectStore | null,
+  { isJson }: Options,
+): Promise<boolean> {
   let damages = 0;
   let notes = 0;
   const summaries: PartitionSummary[] = [];
+  const tiers: TierSummary[] = [];
+  const report = (problem: JournalProblem): void => {
+    if (problem.severity === 'damage') damages += 1;
+    else notes += 1;
+    print(isJson ? JSON.stringify({ type: 'problem', ...problem }) : problemText(problem));
+  };
   for (const partition of partitions) {
-    const summary = verifyPartition(partition, (problem) => {
-      if (problem.severity === 'damage') damages += 1;
-      else notes += 1;
-      print(isJson ? JSON.stringify({ type: 'problem', ...problem }) : problemText(problem));
-    });
+    const summary = verifyPartition(partition, report);
     summaries.push(summary);
     if (isJson) print(JSON.stringify({ type: 'partition', ...summary }));
+    const tier = await verifyTier(partition, objects, report);
+    if (tier === null) continue;
+    tiers.push(tier);
+    if (isJson) print(JSON.stringify({ type: 'tier', isRead: objects !== null, ...tier }));
   }
   const total = (of: (summary: PartitionSummary) => number): number =>
     summaries.reduce((sum, each) => sum + of(each), 0);
@@ -113,9 +154,11 @@ function verify(partitions: readonly OfflinePartition[], { isJson }: Options): b
     batches: total(({ batches }) => batches),
     records: total(({ records }) => records),
     bytes: total(({ bytes }) => bytes),
+    tiers: tiers.length,
     damages,
     notes,
   };
+  if (tiers.length > 0 && !isJson) print(tiersText(tiers, objects !== null));
   if (isJson) print(JSON.stringify({ type: 'summary', ...counts }));
   else {
     const { segments, batches, records, bytes } = counts;
@@ -125,6 +168,13 @@ function verify(partitions: readonly OfflinePartition[], { isJson }: Options): b
     );
   }
   return damages === 0;
+}
+
+function tiersText(tiers: readonly TierSummary[], isRead: boolean): string {
+  const sum = (of: (tier: TierSummary) => number): number => tiers.reduce((total, each) => total + of(each), 0);
+  const there = `cold tier: ${tiers.length} partitions, ${sum(({ segments }) => segments)} segments, ${sum(({ bytes }) => bytes)} bytes`;
+  if (!isRead) return `${there}, not read (--tier reads them)`;
+  return `${there}, ${sum(({ batches }) => batches)} batches and ${sum(({ records }) => records)} records read`;
 }
 
 function dump(partitions: readonly OfflinePartition[], { from, limit, isJson }: Options): boolean {
@@ -177,6 +227,8 @@ function readOptions(argv: readonly string[]): Options | null {
       partition: { type: 'string', multiple: true, default: [] },
       from: { type: 'string' },
       limit: { type: 'string' },
+      tier: { type: 'boolean', default: false },
+      config: { type: 'string' },
       'force-read': { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -188,6 +240,9 @@ function readOptions(argv: readonly string[]): Options | null {
   if (rest.length > 0) throw new Error(`Cannot use "${rest[0]}": unexpected argument`);
   if (values.data.length === 0) throw new Error(`Cannot run "ctl journal ${verb}": expected --data DIR`);
   const { data, partition: partitions, from, limit, json: isJson, 'force-read': isForced } = values;
+  const { tier: isTiered, config } = values;
+  if (verb === 'dump' && isTiered) throw new Error('Cannot use --tier with dump: it prints what is on the disk');
+  if (config !== undefined && !isTiered) throw new Error('Cannot use --config without --tier: nothing else needs it');
   if (verb === 'verify' && (from !== undefined || limit !== undefined)) {
     throw new Error('Cannot use --from and --limit with verify: it reads everything');
   }
@@ -199,6 +254,8 @@ function readOptions(argv: readonly string[]): Options | null {
     limit: limit === undefined ? Number.POSITIVE_INFINITY : toCount('--limit', limit, 1),
     isForced,
     isJson,
+    isTiered,
+    config,
   };
 }
 

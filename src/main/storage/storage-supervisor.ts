@@ -13,7 +13,10 @@ import { createByteRing } from '../../shm/byte-ring.ts';
 import { CounterBlock, createCounters } from '../../shm/counters.ts';
 import { createDoorbells } from '../../shm/doorbell.ts';
 import { createHeartbeats, HeartbeatMonitor } from '../../shm/heartbeat.ts';
+import { LazyServices } from '../../workers/services/client/lazy-services.ts';
+import type { ServicesClientOptions } from '../../workers/services/client/services-client.ts';
 import { StorageClient, type StorageClientOptions } from '../../workers/storage/client/storage-client.ts';
+import { createColdPace } from '../../workers/storage/cold-pace.ts';
 import { storageMetricsLayout } from '../../workers/storage/host/storage-metrics.ts';
 import { completionRingBytes, hostLine, type StorageLink } from '../../workers/storage/link.ts';
 import type { StorageStart, StorageToMain } from '../../workers/storage/messages.ts';
@@ -31,7 +34,7 @@ const TERMINATE_LIMIT_MS = 1_000;
 const READY_WAIT_MS = 5_000;
 
 export interface StorageSupervisorOptions {
-  readonly start: Omit<StorageStart, 'heartbeats' | 'counters' | 'doorbells'>;
+  readonly start: Omit<StorageStart, 'heartbeats' | 'counters' | 'doorbells' | 'coldPace'>;
   /** Connection workers. */
   readonly workerCount: number;
   readonly requestRingBytes: number;
@@ -49,13 +52,15 @@ export interface StorageSupervisorOptions {
 
 export class StorageSupervisor {
   readonly metrics: MetricsSource;
-  /** For the main thread itself. */
+  /** For the main thread itself, as the next one. */
   readonly client: StorageClient;
+  readonly services: LazyServices;
   private readonly options: StorageSupervisorOptions;
   private readonly heartbeats = createHeartbeats(1);
   private readonly monitor = new HeartbeatMonitor(this.heartbeats);
   private readonly counters: SharedArrayBuffer;
   private readonly doorbells: SharedArrayBuffer;
+  private readonly coldPace: SharedArrayBuffer;
   private readonly backOff: BackOff;
   private thread: JournalThread | null = null;
   private startedMs = 0;
@@ -74,7 +79,15 @@ export class StorageSupervisor {
     this.metrics = { worker: 'journal', layout, counters: new CounterBlock(this.counters) };
     this.backOff = new BackOff(options.restartBackoffMs, options.restartBackoffMaxMs);
     this.doorbells = createDoorbells(2 + options.workerCount);
+    this.coldPace = createColdPace(2 + options.workerCount);
     this.client = new StorageClient(this.clientOptions(mainLine));
+    this.services = new LazyServices({ store: this.client, ...this.servicesOptions });
+  }
+
+  /** The same for its client of the services. */
+  get servicesOptions(): Omit<ServicesClientOptions, 'store'> {
+    const { callsMax, callTimeoutMs } = this.options.start.services;
+    return { callsMax, callTimeoutMs };
   }
 
   /** What a worker makes its own client of. */
@@ -120,7 +133,7 @@ export class StorageSupervisor {
     if (this.watchdog !== null) clearInterval(this.watchdog);
     if (this.restart !== null) clearTimeout(this.restart);
     const { thread } = this;
-    const closed = this.client.close();
+    const closed = this.services.close().then(() => this.client.close());
     if (thread === null) {
       await closed;
       return;
@@ -139,7 +152,8 @@ export class StorageSupervisor {
 
   private clientOptions(line: number): StorageClientOptions {
     const { unansweredBytesMax, waitMsMax, start } = this.options;
-    return { adapter: start.adapter, doorbells: this.doorbells, line, unansweredBytesMax, waitMsMax };
+    const { doorbells, coldPace } = this;
+    return { adapter: start.adapter, doorbells, coldPace, line, unansweredBytesMax, waitMsMax };
   }
 
   private launch(warm?: JournalThread): void {
@@ -158,9 +172,11 @@ export class StorageSupervisor {
     this.monitor.reset(0, this.startedMs);
     thread.onMessage = (message) => this.receive(message);
     void thread.exited.then((error) => this.exited(thread, error));
-    const { heartbeats, counters, doorbells } = this;
-    thread.post({ type: 'start', start: { ...this.options.start, heartbeats, counters, doorbells } });
-    this.client.adopt(this.join(thread, mainLine));
+    const { heartbeats, counters, doorbells, coldPace } = this;
+    thread.post({ type: 'start', start: { ...this.options.start, heartbeats, counters, doorbells, coldPace } });
+    const own = this.join(thread, mainLine);
+    this.client.adopt(own);
+    this.services.adopt(own.services);
     for (const worker of this.options.liveWorkers()) {
       this.options.handLink(worker, this.join(thread, lineOf(worker)));
     }
@@ -170,13 +186,14 @@ export class StorageSupervisor {
   private join(thread: JournalThread, line: number): StorageLink {
     const calls = new MessageChannel();
     const payloads = new MessageChannel();
+    const services = new MessageChannel();
     const rings = {
       requests: createByteRing(this.options.requestRingBytes),
       completions: createByteRing(completionRingBytes),
       line,
     };
-    thread.connect({ ...rings, port: calls.port1, payloads: payloads.port1 });
-    return { ...rings, port: calls.port2, payloads: payloads.port2 };
+    thread.connect({ ...rings, port: calls.port1, payloads: payloads.port1, services: services.port1 });
+    return { ...rings, port: calls.port2, payloads: payloads.port2, services: services.port2 };
   }
 
   private receive(message: StorageToMain): void {

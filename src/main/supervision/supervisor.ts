@@ -113,9 +113,9 @@ export class Supervisor implements WorkerPost {
   }
 
   /** Moves a socket to a worker; false when it cannot take it, the socket is then still the caller's. */
-  handOver(worker: number, listener: number, socket: Socket): boolean {
+  handOver(worker: number, listener: number, socket: Socket, isSurplus = false): boolean {
     const seat = this.seats[worker];
-    return seat.ready && seat.thread?.handOver(listener, socket) === true;
+    return seat.ready && seat.thread?.handOver(listener, socket, isSurplus) === true;
   }
 
   /** Lets all workers say goodbye. Resolves with the number of connections that had to be cut at the limit. */

@@ -55,10 +55,10 @@ export class WorkerThread {
   }
 
   /** Moves a socket to the thread. Returns false when the thread is gone; the socket is then still the caller's. */
-  handOver(listener: number, socket: Socket): boolean {
+  handOver(listener: number, socket: Socket, isSurplus = false): boolean {
     // The types of `@types/node` do not list a socket among the transferable objects yet; Node 26.10 moves it.
     const transfer = [socket] as unknown as ArrayBuffer[];
-    this.worker.postMessage({ type: 'connection', listener, socket } satisfies MainToWorker, transfer);
+    this.worker.postMessage({ type: 'connection', listener, socket, isSurplus } satisfies MainToWorker, transfer);
     // A moved socket is destroyed on this side. A post to a thread that has ended does nothing, and says nothing.
     return socket.destroyed;
   }

@@ -7,6 +7,7 @@
  * them in turn; main and worker are joined by a `WebSocketTransport`.
  */
 import type { MessagePort } from 'node:worker_threads';
+import type { ConnectionFacts } from '../tcp/buffered-connection.ts';
 
 export type HttpAdapterName = 'uws' | 'node';
 
@@ -125,9 +126,9 @@ export interface WebSocketWorkerOptions {
   readonly endpoints: readonly WebSocketEndpoint[];
   /**
    * Decides on the `Origin` header; browsers always send one. It is not asked for clients that send none. Refused
-   * origins are answered with 403.
+   * origins are answered with 403. `host` is the `Host` header, '' when absent.
    */
-  readonly originAllowed: (origin: string) => boolean;
+  readonly originAllowed: (origin: string, host: string) => boolean;
   /** Plain HTTP that arrives at this listener is answered here and the connection is closed. */
   readonly routes: readonly HttpRoute[];
   readonly onHandlerError: (error: unknown, request: HttpRequest) => void;
@@ -142,7 +143,14 @@ export interface WebSocketWorkerOptions {
    * counts in steps of 4 s from 8 s to 960 s.
    */
   readonly idleTimeoutMs: number;
+  /** A connection came, before anything of it was read; false closes it at once. Only `uws` asks. */
+  readonly admit?: () => boolean;
+  /** A connection that `admit` let in, or that was taken, has ended before it was a WebSocket. */
+  readonly abandoned?: (why: HandshakeEnd) => void;
 }
+
+/** Why a connection ended before it was a WebSocket; 'answered' is also plain HTTP that got its answer. */
+export type HandshakeEnd = 'answered' | 'timeout' | 'gone';
 
 export interface WebSocketEndpoint {
   /** Compared exactly. */
@@ -164,10 +172,18 @@ export interface WebSocketConnection {
   readonly remotePort: number;
   /** Bytes that the kernel has not taken yet. Nothing is ever dropped for it: whoever sends bounds it. */
   readonly bufferedAmount: number;
+  /** What was found out before the upgrade: the certificate, the proxy's word. Undefined with uWebSockets.js. */
+  readonly facts: ConnectionFacts | undefined;
   /** True once the connection is closed from either side; `send` and `close` then do nothing. */
   readonly closed: boolean;
   /** Sends one message: a string as text, bytes as binary. `data` may be reused when it returns. */
   send(data: string | Uint8Array): void;
+  /**
+   * Stops reading; a few messages that were read already still come. uWebSockets.js has no such thing: there it does
+   * nothing, and whoever has no room for more has to close.
+   */
+  pause(): void;
+  resume(): void;
   /** Sends a close frame and closes. `onClose` follows once. */
   close(code: number, reason: string): void;
   /** Cuts the connection without a close frame. `onClose` follows once, with code 1006. */

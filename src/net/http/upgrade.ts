@@ -9,6 +9,8 @@ export interface UpgradeHeaders {
   /** `Sec-WebSocket-Version`, '' when absent. */
   readonly version: string;
   readonly origin: string;
+  /** `Host`, '' when absent. */
+  readonly host?: string;
   /** `Sec-WebSocket-Protocol`, '' when absent. */
   readonly protocols: string;
 }
@@ -20,11 +22,11 @@ export type UpgradeDecision =
 export function decideUpgrade(
   endpoint: WebSocketEndpoint,
   headers: UpgradeHeaders,
-  originAllowed: (origin: string) => boolean,
+  originAllowed: (origin: string, host: string) => boolean,
 ): UpgradeDecision {
   // RFC 6455, section 4.2.2, item 4: an unknown version is answered with the known one.
   if (headers.version !== '13') return refuse(failure(426, { upgrade: 'websocket', 'sec-websocket-version': '13' }));
-  if (headers.origin !== '' && !originAllowed(headers.origin)) return refuse(failure(403));
+  if (headers.origin !== '' && !originAllowed(headers.origin, headers.host ?? '')) return refuse(failure(403));
   if (endpoint.protocols.length === 0) return { accepted: true, protocol: '' };
   const offered = new Set(headers.protocols.split(',').map((name) => name.trim()));
   const protocol = endpoint.protocols.find((name) => offered.has(name));

@@ -5,7 +5,13 @@
  * an unfinished frame is copied in front of the next read. Outgoing bytes are copied once, to the shared slab or to a
  * pooled chunk, and leave in one system call per turn or per 64 KiB. Thread: the connection's worker.
  */
-import type { CloseReason, Connection, ConnectionHandler, ListenerInfo } from '../../core/ports/connection.ts';
+import type {
+  CloseReason,
+  Connection,
+  ConnectionHandler,
+  ListenerInfo,
+  PeerCertificate,
+} from '../../core/ports/connection.ts';
 import { assert } from '../../std/assert.ts';
 import { slabSpanBytesMax } from './output-memory.ts';
 import type { ReadArea } from './read-area.ts';
@@ -19,11 +25,27 @@ export interface ConnectionHost {
   readonly outputBytesMax: number;
   /** Bytes of output at or below which `onDrain` is called, once they were more than `outputBytesMax`. */
   readonly outputLowWaterBytes: number;
-  countReceived(listener: ListenerInfo, bytes: number): void;
+  /** May `throttle` the connection. */
+  countReceived(connection: BufferedConnection, bytes: number): void;
   countSent(listener: ListenerInfo, bytes: number): void;
   /** The stream has ended for the handler; the transport may still be flushing. */
   ended(connection: Connection, reason: CloseReason): void;
 }
+
+/** What is known of a connection before it begins. */
+export interface ConnectionFacts {
+  /** In place of the socket's: what a trusted proxy says. */
+  readonly remote?: { readonly address: string; readonly port: number } | null;
+  /** A proxy's header was read. */
+  readonly isProxied?: boolean;
+  readonly tls?: PeerCertificate | undefined;
+  readonly serverName?: string | undefined;
+  readonly isSurplus?: boolean;
+  /** Bytes that were read off the socket behind the header of a proxy. */
+  readonly early?: Buffer | null;
+}
+
+export const noFacts: ConnectionFacts = {};
 
 /** Where the open span of output lies. */
 const noSpan = 0;
@@ -47,6 +69,10 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   readonly listener: ListenerInfo;
   remoteAddress = '';
   remotePort = 0;
+  readonly tls: PeerCertificate | undefined;
+  readonly serverName: string | undefined;
+  readonly isProxied: boolean;
+  readonly isSurplus: boolean;
   outputBytes = 0;
   outputBuffer: Buffer = emptyBuffer;
   closed = false;
@@ -62,24 +88,43 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   private writing: QueuedChunk | null = null;
   private tail: Buffer | null = null;
   private tailLength = 0;
-  private paused = false;
+  protected paused = false;
+  /** The transport's own pause, beside the protocol's. */
+  private throttled = false;
+  /** Bytes that were read before the connection began. */
+  private early: Buffer | null = null;
   private ending = false;
   private isBroken = false;
   /** The output was above its limit and the handler was not told yet that it fell. */
   private wasFull = false;
   private endTimer: NodeJS.Timeout | null = null;
 
-  constructor(id: number, listener: ListenerInfo, host: ConnectionHost) {
+  constructor(id: number, listener: ListenerInfo, host: ConnectionHost, facts: ConnectionFacts = noFacts) {
     this.id = id;
     this.listener = listener;
     this.host = host;
+    this.tls = facts.tls;
+    this.serverName = facts.serverName;
+    this.isProxied = facts.isProxied === true;
+    this.isSurplus = facts.isSurplus === true;
+    this.early = facts.early ?? null;
   }
 
   /** Starts to read; called once, when the handler exists. */
   start(handler: ConnectionHandler): void {
     this.handler = handler;
     if (this.endReason !== null) handler.onClose(this.endReason);
+    else if (this.early !== null) this.presentEarly(this.early);
     else if (!this.paused) this.startReading();
+  }
+
+  private presentEarly(bytes: Buffer): void {
+    this.early = null;
+    // As if it were an unfinished frame: so it may wait for a handler that paused already.
+    this.tail = bytes;
+    this.tailLength = bytes.length;
+    this.host.countReceived(this, bytes.length);
+    if (!this.paused) this.host.turn.addResumed(this);
   }
 
   // ---- output
@@ -214,6 +259,11 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   private send(buffer: Buffer, start: number, end: number, kind: number): void {
     this.host.countSent(this.listener, end - start);
     const result = this.writeBytes(buffer, start, end);
+    if (result === writeCopied) {
+      this.writing = { buffer: emptyBuffer, start: 0, end: end - start };
+      if (kind === chunkSpan) this.host.turn.memory.giveChunk(buffer);
+      return;
+    }
     if (result === writePending) {
       this.writing = { buffer, start, end };
       if (kind === slabSpan) this.host.turn.memory.lendSlab(buffer);
@@ -271,11 +321,22 @@ export abstract class BufferedConnection implements Connection, TurnMember {
 
   /** Presents `length` bytes that lie at the beginning of the worker's read area. */
   protected received(length: number): void {
-    this.host.countReceived(this.listener, length);
+    this.host.countReceived(this, length);
     if (this.closed) return;
     this.host.turn.readBegins();
     this.presentRead(length);
     this.host.turn.readEnded();
+  }
+
+  /** Keeps bytes of a transport that goes on presenting for a moment after `stopReading`, until `resumeReading`. */
+  protected receivedWhilePaused(source: Buffer, start: number, end: number): void {
+    this.host.countReceived(this, end - start);
+    if (this.closed) return;
+    if (this.tail === null) {
+      this.tail = Buffer.allocUnsafe(2 * (end - start));
+      this.tailLength = 0;
+    }
+    this.appendToTail(source, start, end);
   }
 
   private presentRead(length: number): void {
@@ -351,7 +412,18 @@ export abstract class BufferedConnection implements Connection, TurnMember {
     this.reportDrain();
     if (this.closed || this.paused) return;
     if (this.tail !== null) this.presentTail();
-    if (!this.closed && !this.paused) this.startReading();
+    if (!this.closed && !this.paused && !this.throttled) this.startReading();
+  }
+
+  /** Reads nothing for `delayMs`: the limit of bytes a second. What was read goes its way. */
+  throttle(delayMs: number): void {
+    if (this.throttled || this.closed) return;
+    this.throttled = true;
+    this.stopReading();
+    setTimeout(() => {
+      this.throttled = false;
+      if (!this.closed && !this.paused) this.host.turn.addResumed(this);
+    }, delayMs).unref();
   }
 
   // ---- end
@@ -407,7 +479,10 @@ export abstract class BufferedConnection implements Connection, TurnMember {
 
   protected abstract startReading(): void;
   protected abstract stopReading(): void;
-  /** Hands bytes to the kernel. With `writePending` the memory stays untouched until `writeCompleted`. */
+  /**
+   * Hands bytes to the kernel. With `writePending` the memory stays untouched until `writeCompleted`; with `writeCopied`
+   * it is free, and nothing more is written until then.
+   */
   protected abstract writeBytes(buffer: Buffer, start: number, end: number): WriteResult;
   /** Everything was handed to the kernel: end the stream in an orderly way, and call `destroy` when the peer did too. */
   protected abstract endOutput(): void;
@@ -415,7 +490,8 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   protected abstract abort(): void;
 }
 
-export type WriteResult = 0 | 1 | 2;
+export type WriteResult = 0 | 1 | 2 | 3;
 export const writeDone = 0;
 export const writePending = 1;
 export const writeFailed = 2;
+export const writeCopied = 3;

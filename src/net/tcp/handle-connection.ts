@@ -5,7 +5,9 @@
 import type { ListenerInfo } from '../../core/ports/connection.ts';
 import {
   BufferedConnection,
+  type ConnectionFacts,
   type ConnectionHost,
+  noFacts,
   type WriteResult,
   writeDone,
   writeFailed,
@@ -21,12 +23,20 @@ export class HandleConnection extends BufferedConnection {
   private reading = false;
   private handleIsClosed = false;
 
-  constructor(id: number, listener: ListenerInfo, host: ConnectionHost, handle: TcpHandle, internals: StreamInternals) {
-    super(id, listener, host);
+  constructor(
+    id: number,
+    listener: ListenerInfo,
+    host: ConnectionHost,
+    handle: TcpHandle,
+    internals: StreamInternals,
+    facts: ConnectionFacts = noFacts,
+  ) {
+    super(id, listener, host, facts);
     this.handle = handle;
     this.internals = internals;
-    const peer: { address?: string; port?: number } = {};
-    handle.getpeername(peer);
+    const peer: { address?: string; port?: number } = facts.remote ?? {};
+    // A Unix socket's handle has no such method: its peer has no address.
+    if (facts.remote == null) handle.getpeername?.(peer);
     this.remoteAddress = peer.address ?? '';
     this.remotePort = peer.port ?? 0;
     handle.useUserBuffer(host.readArea.target);

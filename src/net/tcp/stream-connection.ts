@@ -6,7 +6,9 @@ import type { Duplex } from 'node:stream';
 import type { ListenerInfo } from '../../core/ports/connection.ts';
 import {
   BufferedConnection,
+  type ConnectionFacts,
   type ConnectionHost,
+  noFacts,
   type WriteResult,
   writeDone,
   writePending,
@@ -21,11 +23,12 @@ export class StreamConnection extends BufferedConnection {
     host: ConnectionHost,
     stream: Duplex,
     peer: { address: string; port: number },
+    facts: ConnectionFacts = noFacts,
   ) {
-    super(id, listener, host);
+    super(id, listener, host, facts);
     this.stream = stream;
-    this.remoteAddress = peer.address;
-    this.remotePort = peer.port;
+    this.remoteAddress = facts.remote?.address ?? peer.address;
+    this.remotePort = facts.remote?.port ?? peer.port;
     stream.on('data', (chunk: Buffer) => this.onChunk(chunk));
     stream.pause(); // A listener for data has set it flowing; the handler does not exist yet.
     // After `close` the stream goes by itself, when its output has left too.

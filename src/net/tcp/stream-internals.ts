@@ -24,7 +24,8 @@ export interface TcpHandle {
   writeBuffer(request: WriteRequest, buffer: Uint8Array): number;
   shutdown(request: { oncomplete: (status: number) => void }): number;
   close(callback?: () => void): void;
-  getpeername(into: { address?: string; port?: number }): number;
+  /** Absent on a Unix socket. */
+  getpeername?(into: { address?: string; port?: number }): number;
 }
 
 export interface StreamInternals {
@@ -78,7 +79,7 @@ export function takeHandle(socket: Socket): TcpHandle | null {
   const holder = socket as unknown as { _handle: (TcpHandle & Record<symbol, unknown>) | null };
   const handle = holder._handle;
   if (handle === null || handle === undefined) return null;
-  for (const method of ['useUserBuffer', 'readStart', 'readStop', 'writeBuffer', 'shutdown', 'close', 'getpeername']) {
+  for (const method of ['useUserBuffer', 'readStart', 'readStop', 'writeBuffer', 'shutdown', 'close']) {
     if (typeof (handle as unknown as Record<string, unknown>)[method] !== 'function') return null;
   }
   holder._handle = null;

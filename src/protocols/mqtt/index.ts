@@ -1,12 +1,15 @@
 /** MQTT 3.1, 3.1.1 and 5.0 as a protocol of the broker. Thread: one `MqttWorker` per connection worker. */
 
+import { ExclusiveClaims } from '../../core/broker/exclusive-claims.ts';
 import type { Router } from '../../core/broker/router.ts';
 import type { Connection, ConnectionHandler } from '../../core/ports/connection.ts';
 import type { Protocol, ProtocolContext, ProtocolWorker } from '../../core/ports/protocol.ts';
 import { TOPIC_BYTES_MAX } from '../../core/routing/topic.ts';
+import { TopicRewrite } from '../../core/routing/topic-rewrite.ts';
 import type { Logger } from '../../observability/log.ts';
 import { ReasonCode } from './codec/reason-code.ts';
 import { Delivery } from './delivery/delivery.ts';
+import { runKeys } from './delivery/run-keys.ts';
 import { splitRun } from './delivery/run-of-frame.ts';
 import { Client } from './handlers/client.ts';
 import type { ClientHost } from './handlers/client-state.ts';
@@ -14,6 +17,7 @@ import { Publishing } from './handlers/publishing.ts';
 import { SessionRegistry } from './handlers/session-registry.ts';
 import { MqttMetrics, mqttMetrics } from './metrics.ts';
 import { type MqttSettings, mqttSettings } from './settings.ts';
+import { checkMqttSettings, rewritePlaceholders } from './settings-check.ts';
 
 /** What a packet costs in a ring beside its bytes and its topic, at the most. */
 const recordOverheadBytes = 256;
@@ -23,7 +27,7 @@ class MqttWorker implements ProtocolWorker {
   private readonly publishing = new Publishing();
 
   constructor(context: ProtocolContext) {
-    const { router, directory, timers, log, handshakeTimeoutMs } = context;
+    const { router, directory, access, timers, log, handshakeTimeoutMs } = context;
     const settings = fitToRing(context.settings as MqttSettings, router, log);
     const metrics = new MqttMetrics(context.metrics);
     const { queuedMessagesMax, queuedBytesMax } = settings;
@@ -32,10 +36,24 @@ class MqttWorker implements ProtocolWorker {
       queuedMessagesMax,
       queuedBytesMax,
     });
-    const registry = new SessionRegistry({ router, directory, timers, delivery, metrics, settings, log });
-    router.groups.registerSplitter(4, splitRun);
-    router.groups.registerSplitter(5, splitRun);
-    this.host = { router, registry, delivery, metrics, timers, settings, log, handshakeTimeoutMs, isDraining: false };
+    const exclusive = new ExclusiveClaims(context.workerIndex, context.control);
+    const registry = new SessionRegistry({
+      router,
+      directory,
+      timers,
+      delivery,
+      metrics,
+      settings,
+      exclusive,
+      access,
+      log,
+    });
+    const keys = runKeys(settings.sharedKeyProperty);
+    const rewrite = rewriteOf(settings);
+    router.groups.registerSplitter(4, splitRun, keys);
+    router.groups.registerSplitter(5, splitRun, keys);
+    const state = { settings, rewrite, log, handshakeTimeoutMs, isDraining: false };
+    this.host = { router, registry, delivery, access, metrics, timers, ...state };
   }
 
   accept(connection: Connection): ConnectionHandler {
@@ -45,6 +63,7 @@ class MqttWorker implements ProtocolWorker {
   /** MQTT 5 clients are told that the server shuts down (3.14.2.1). */
   drain(): void {
     this.host.isDraining = true;
+    this.host.registry.isDraining = true;
     this.host.registry.forEachLink((link) => link.end(ReasonCode.SERVER_SHUTTING_DOWN, 'shutdown'));
   }
 }
@@ -62,10 +81,19 @@ function fitToRing(settings: MqttSettings, router: Router, log: Logger): MqttSet
   return { ...settings, packetBytesMax, connectBytesMax: Math.min(settings.connectBytesMax, longestBytes) };
 }
 
+/** Null when nothing is renamed. The rules were checked at start. */
+function rewriteOf({ topicRewrite }: MqttSettings): TopicRewrite | null {
+  return topicRewrite.length === 0 ? null : new TopicRewrite(topicRewrite, rewritePlaceholders);
+}
+
 export const mqtt: Protocol = {
   name: 'mqtt',
   defaultPort: 1883,
+  // [MQTT-6.0.0-3], [MQTT-6.0.0-4]; the second name is what clients of version 3.1 offer.
+  webSocket: { path: '/mqtt', subProtocols: ['mqtt', 'mqttv3.1'] },
+  refusesPolitely: true,
   settings: mqttSettings,
+  checkSettings: (settings) => checkMqttSettings(settings as MqttSettings),
   metrics: mqttMetrics,
   createWorker: (context) => new MqttWorker(context),
 };

@@ -1,10 +1,74 @@
 /** Configuration section `mqtt`. Read on the main thread for validation and on every connection worker as plain data. */
 import type { Static } from 'typebox';
-import { integer, list, section, text } from '../../core/settings/schema-builders.ts';
+import { boolean, choice, integer, list, section, text } from '../../core/settings/schema-builders.ts';
 import { PACKET_SIZE_MAX } from './codec/frame.ts';
 
 const whole = (minimum: number, maximum: number, fallback: number, description: string) =>
   integer({ minimum, maximum, default: fallback, description });
+
+const strategy = (description: string) =>
+  choice(
+    [
+      'round-robin',
+      'random',
+      'sticky',
+      'local-first',
+      'hash-client-id',
+      'hash-topic',
+      'least-inflight',
+      'ordered-by-key',
+    ],
+    { default: 'round-robin', description },
+  );
+
+const sharedGroup = section(
+  {
+    group: text({
+      description: 'Name of the group, as in $share/<name>/<filter>; $queue for the group of $queue/<filter>.',
+      minLength: 1,
+      maxLength: 1_000,
+    }),
+    strategy: strategy('How its members share.'),
+  },
+  { description: 'Strategy of the groups of one name.' },
+);
+
+const autoSubscription = section(
+  {
+    filter: text({
+      description: `What may stand in SUBSCRIBE, with \${clientid}, \${username} and \${host}. A client without such a value, or with one that is empty, begins with $ or contains +, # or /, does not get the subscription.`,
+      minLength: 1,
+      maxLength: 4_096,
+    }),
+    qos: whole(0, 2, 0, 'Highest QoS.'),
+    noLocal: boolean({ default: false, description: 'Not what the client publishes itself.' }),
+    retainAsPublished: boolean({ default: false, description: 'The retain flag stays as published.' }),
+    retainHandling: whole(0, 2, 0, 'Retained messages: 0 always, 1 when the subscription is new, 2 never.'),
+  },
+  { description: 'A subscription that every client has without asking.' },
+);
+
+const rewriteRule = section(
+  {
+    action: choice(['publish', 'subscribe', 'all'], {
+      default: 'all',
+      description: 'Topics of PUBLISH and wills, filters of SUBSCRIBE and UNSUBSCRIBE, or both.',
+    }),
+    source: text({ description: 'Filter that the name has to match.', minLength: 1, maxLength: 4_096 }),
+    pattern: text({
+      description:
+        'Regular expression that the name has to match, matched in linear time: no back-references, no look-around.',
+      minLength: 1,
+      maxLength: 1_000,
+    }),
+    target: text({
+      description: `The new name, with $1 to $9 for groups of the pattern, \${clientid} and \${username}.`,
+      minLength: 1,
+      maxLength: 4_096,
+    }),
+  },
+  { description: 'A rule that gives topics and filters another name.' },
+);
 
 export const mqttSettings = section(
   {
@@ -54,6 +118,29 @@ export const mqttSettings = section(
       maxItems: 1_000,
       default: [],
       description: 'Topic filters that no client may subscribe to.',
+    }),
+    sharedStrategy: strategy('How the members of shared groups share, where mqtt.sharedGroups says nothing else.'),
+    sharedGroups: list(sharedGroup, { maxItems: 1_000, default: [], description: 'Groups with another strategy.' }),
+    sharedKeyProperty: text({
+      default: 'key',
+      minLength: 1,
+      maxLength: 1_000,
+      description:
+        'Name of the user property whose value is the key for ordered-by-key; the topic is the key of messages without it.',
+    }),
+    exclusiveSubscriptions: boolean({
+      default: true,
+      description: 'Whether $exclusive/<filter> may be subscribed to; otherwise it is refused with 0x8F.',
+    }),
+    autoSubscribe: list(autoSubscription, {
+      maxItems: 100,
+      default: [],
+      description: 'Subscriptions that every client has from CONNECT on.',
+    }),
+    topicRewrite: list(rewriteRule, {
+      maxItems: 100,
+      default: [],
+      description: 'Rules that rename topics and filters before they are used; the first that matches decides.',
     }),
   },
   { description: 'MQTT 3.1, 3.1.1 and 5.0.' },

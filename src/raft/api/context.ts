@@ -12,6 +12,8 @@ export interface ApiLimits {
   readonly streamsMax: number;
   /** Calls without an answer on one pipeline stream; then it is read no further until some are answered. */
   readonly pipelineCallsMax: number;
+  /** Connections for calls alone, beside those of gRPC. */
+  readonly callStreamsMax: number;
   /** Answers leave in messages of about this size. */
   readonly answerBytesMax: number;
   /** Watches open on this node. */
@@ -25,6 +27,7 @@ export const defaultLimits: ApiLimits = {
   receiveBytesMax: 8 * 1024 * 1024,
   streamsMax: 1000,
   pipelineCallsMax: 10_000,
+  callStreamsMax: 10_000,
   answerBytesMax: 1024 * 1024,
   watchesMax: 10_000,
   keepAlivesMax: 1000,

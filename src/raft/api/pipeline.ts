@@ -1,11 +1,11 @@
 /**
  * The pipeline: many numbered calls on one stream. What becomes ready within one turn of the event loop leaves in one
- * message, so a message costs about as much as a call would alone. Thread: the Raft worker; called by `kv-service.ts`.
+ * message, so a message costs about as much as a call would alone. Thread: the Raft worker. Streams come from gRPC
+ * (`kv-service.ts`) and from connections of their own (`call-streams.ts`).
  *
  * Memory: at most `pipelineCallsMax` calls wait for the node, plus those of the message that crossed the line, which
  * `receiveBytesMax` bounds. A client that does not read its answers is read no further itself.
  */
-import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type {
   PipelineAnswer,
   PipelineCall,
@@ -17,7 +17,18 @@ import { leaderAddressOf } from './convert.ts';
 import { invalidField, toCallError, toFailure } from './failure.ts';
 import * as calls from './kv-calls.ts';
 
-type Call = ServerDuplexStream<PipelineRequest, PipelineResponse>;
+/** Where calls come from and answers go to. */
+export interface PipelineChannel {
+  /** False: the client reads too slowly; `onDrain` follows. */
+  write(response: PipelineResponse): boolean;
+  /** Nothing was ended or cut yet. */
+  readonly isWritable: boolean;
+  /** Nothing more is written. */
+  end(): void;
+  pause(): void;
+  resume(): void;
+}
+
 type Answer = NonNullable<PipelineAnswer['answer']>;
 
 /** The leader's address is looked at this often, for all pipelines together. */
@@ -34,15 +45,17 @@ export class PipelineHub {
     this.context = context;
   }
 
-  open(call: Call): void {
+  /** Announces the leader on `channel`. Who called gives what comes of it to the pipeline. */
+  open(channel: PipelineChannel): Pipeline {
     if (this.timer === null) {
       this.leaderAddress = leaderAddressOf(this.context.node.status());
       this.timer = setInterval(() => this.checkLeader(), leaderCheckMs);
       this.timer.unref();
     }
-    const pipeline = new Pipeline(this.context, call, () => this.remove(pipeline));
+    const pipeline: Pipeline = new Pipeline(this.context, channel, () => this.remove(pipeline));
     this.pipelines.add(pipeline);
     pipeline.announce(this.leaderAddress);
+    return pipeline;
   }
 
   leave(): void {
@@ -64,9 +77,9 @@ export class PipelineHub {
   }
 }
 
-class Pipeline {
+export class Pipeline {
   private readonly context: ApiContext;
-  private readonly call: Call;
+  private readonly channel: PipelineChannel;
   private readonly onOver: () => void;
   private answers: PipelineAnswer[] = [];
   private inProgress = 0;
@@ -77,19 +90,10 @@ class Pipeline {
   /** No more requests come, or none are wanted: ends after the last answer. */
   private isEnding = false;
 
-  constructor(context: ApiContext, call: Call, onOver: () => void) {
+  constructor(context: ApiContext, channel: PipelineChannel, onOver: () => void) {
     this.context = context;
-    this.call = call;
+    this.channel = channel;
     this.onOver = onOver;
-    call.on('data', (request: PipelineRequest) => this.take(request));
-    call.on('end', () => this.end());
-    call.on('drain', () => {
-      this.isCongested = false;
-      this.balance();
-    });
-    call.on('cancelled', () => this.over());
-    call.on('close', () => this.over());
-    call.on('error', () => this.over());
   }
 
   announce(leaderAddress: string): void {
@@ -101,7 +105,7 @@ class Pipeline {
     this.end();
   }
 
-  private take({ calls: taken }: PipelineRequest): void {
+  take({ calls: taken }: PipelineRequest): void {
     const { callTimeoutMsMax } = this.context.limits;
     for (const call of taken) {
       this.inProgress++;
@@ -109,6 +113,27 @@ class Pipeline {
       this.run(call, timeoutMs);
     }
     this.balance();
+  }
+
+  /** The client reads again. */
+  drain(): void {
+    this.isCongested = false;
+    this.balance();
+  }
+
+  /** No more requests come, or none are wanted: ends after the last answer. */
+  end(): void {
+    this.isEnding = true;
+    if (this.inProgress > 0 || this.answers.length > 0 || this.isOver || !this.channel.isWritable) return;
+    this.channel.end();
+  }
+
+  /** The stream is gone. */
+  over(): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.answers = [];
+    this.onOver();
   }
 
   private run({ number, call }: PipelineCall, timeoutMs: number): void {
@@ -155,8 +180,8 @@ class Pipeline {
   }
 
   private write(response: PipelineResponse): void {
-    if (this.isOver || this.call.writableEnded) return;
-    if (!this.call.write(response)) this.isCongested = true;
+    if (this.isOver || !this.channel.isWritable) return;
+    if (!this.channel.write(response)) this.isCongested = true;
   }
 
   /** Reads on, or not, by what waits. */
@@ -165,21 +190,8 @@ class Pipeline {
     const isFull = this.isCongested || this.inProgress >= pipelineCallsMax;
     if (isFull === this.isPaused || this.isOver) return;
     this.isPaused = isFull;
-    if (isFull) this.call.pause();
-    else this.call.resume();
-  }
-
-  private end(): void {
-    this.isEnding = true;
-    if (this.inProgress > 0 || this.answers.length > 0 || this.isOver || this.call.writableEnded) return;
-    this.call.end();
-  }
-
-  private over(): void {
-    if (this.isOver) return;
-    this.isOver = true;
-    this.answers = [];
-    this.onOver();
+    if (isFull) this.channel.pause();
+    else this.channel.resume();
   }
 }
 

@@ -6,12 +6,14 @@
 import type { Socket } from 'node:net';
 import type { PlacementNode } from '../../core/ports/placement.ts';
 import type { BackupProvider } from './backup-provider.ts';
+import { CallStreams } from './call-streams.ts';
 import { offerCluster } from './cluster-service.ts';
 import { type ApiContext, type ApiLimits, defaultLimits, type ServiceOffer } from './context.ts';
 import { offerKv } from './kv-service.ts';
 import { offerLeases } from './lease-service.ts';
 import { offerMaintenance } from './maintenance-service.ts';
 import { offerMembers } from './member-service.ts';
+import { PipelineHub } from './pipeline.ts';
 import { type ServerTls, SharedPort, type StreamOffer } from './shared-port.ts';
 import { offerWatches } from './watch-service.ts';
 
@@ -32,8 +34,8 @@ export interface PlacementServerOptions {
   readonly limits?: Partial<ApiLimits>;
   /** Services of other parts, on the same port. */
   readonly services?: readonly ServiceOffer[];
-  /** Another protocol on the same port. */
-  readonly streams?: StreamOffer | null;
+  /** Other protocols on the same port, beside gRPC and the calls of clients. */
+  readonly streams?: readonly StreamOffer[];
   /** Told of errors that no caller caused; they are defects. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -65,8 +67,9 @@ export async function createPlacementServer(
     'grpc.keepalive_timeout_ms': keepAliveTimeoutMs,
     'grpc-node.flow_control_window': flowControlBytes,
   });
+  const hub = new PipelineHub(context);
   const offers = [
-    offerKv(context),
+    offerKv(context, hub),
     offerWatches(context),
     offerLeases(context),
     offerCluster(context),
@@ -77,14 +80,17 @@ export async function createPlacementServer(
   for (const { definition, handlers } of offers) server.addService(definition, handlers);
   // Connections come decrypted, so gRPC itself knows nothing of TLS but what it asks the socket.
   const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure());
-  const { host, port, tls, streams = null } = options;
+  const { host, port, tls, streams = [] } = options;
   const toHttp2 = (socket: Socket): void => injector.injectConnection(socket);
-  const shared = await SharedPort.open({ host, port, tls, toHttp2, streams });
+  const callStreams = new CallStreams(hub, limits);
+  const shared = await SharedPort.open({ host, port, tls, toHttp2, streams: [callStreams, ...streams] });
   return {
     host,
     port: shared.port,
     close: async (graceMs = 1000) => {
       for (const offer of offers) offer.leave?.();
+      callStreams.close();
+      hub.leave();
       // The library says that it is done too early when connections were given to it: the port knows when they have ended.
       server.tryShutdown(() => undefined);
       await shared.close(graceMs, () => server.forceShutdown());

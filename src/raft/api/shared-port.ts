@@ -1,9 +1,9 @@
 /**
- * The cluster port: gRPC, and beside it connections of one other protocol, told apart by how they begin. Thread: the Raft
+ * The cluster port: gRPC, and beside it connections of other protocols, told apart by how they begin. Thread: the Raft
  * worker; opened by the placement server.
  *
  * Without TLS the first bytes tell, since HTTP/2 begins with a preface of its own (RFC 9113, section 3.4). With TLS the
- * client says what it speaks (ALPN), and both get the decrypted connection.
+ * client says what it speaks (ALPN), and all get the decrypted connection.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
@@ -19,7 +19,7 @@ export interface ServerTls {
 
 /** A protocol beside gRPC. */
 export interface StreamOffer {
-  /** What a connection begins with; its first byte is not that of HTTP/2, "P". */
+  /** What a connection begins with; its first byte is its own; that of HTTP/2 is "P". */
   readonly preface: Buffer;
   /** Its name in TLS. */
   readonly protocol: string;
@@ -34,7 +34,7 @@ export interface SharedPortOptions {
   readonly tls: ServerTls | null;
   /** Takes connections that speak HTTP/2, decrypted. Their first bytes may be in the socket's buffer. */
   readonly toHttp2: (socket: Socket) => void;
-  readonly streams: StreamOffer | null;
+  readonly streams: readonly StreamOffer[];
 }
 
 /** Whoever connects has to say something, or to finish the handshake, within this time. */
@@ -66,7 +66,7 @@ export class SharedPort {
       key: tls.key,
       requestCert: tls.requireClientCertificate,
       rejectUnauthorized: tls.requireClientCertificate,
-      ALPNProtocols: ['h2', ...(options.streams === null ? [] : [options.streams.protocol])],
+      ALPNProtocols: ['h2', ...options.streams.map(({ protocol }) => protocol)],
       handshakeTimeout: firstBytesMs,
     });
     server.on('secureConnection', (socket) => this.choose(socket));
@@ -119,16 +119,13 @@ export class SharedPort {
   private choose(socket: TLSSocket): void {
     const { streams, toHttp2 } = this.options;
     socket.on('error', () => undefined);
-    if (streams !== null && socket.alpnProtocol === streams.protocol) streams.accept(socket, noBytes);
-    else toHttp2(socket);
+    const chosen = streams.find(({ protocol }) => protocol === socket.alpnProtocol);
+    if (chosen === undefined) toHttp2(socket);
+    else chosen.accept(socket, noBytes);
   }
 
   private look(socket: Socket): void {
     const { streams, toHttp2 } = this.options;
-    if (streams === null) {
-      toHttp2(socket);
-      return;
-    }
     const timer = setTimeout(() => socket.destroy(), firstBytesMs);
     this.undecided.add(socket);
     const decide = (): void => {
@@ -140,8 +137,9 @@ export class SharedPort {
     socket.once('data', (first: Buffer) => {
       decide();
       socket.pause();
-      if (first[0] === streams.preface[0]) {
-        streams.accept(socket, first);
+      const chosen = streams.find(({ preface }) => preface[0] === first[0]);
+      if (chosen !== undefined) {
+        chosen.accept(socket, first);
         return;
       }
       socket.unshift(first);

@@ -145,7 +145,7 @@ async function listen(
       backup,
       limits: { receiveBytesMax: RECEIVE_BYTES_MAX },
       services: [{ definition: service.definition, handlers: { ...service.implementation } }],
-      streams: service.streams,
+      streams: [service.streams],
       onDefect: (error) => log.error('Call of the placement API failed', { error }),
     });
   try {

@@ -15,9 +15,9 @@ import {
   type Watcher,
   type WatchRequest,
 } from '../../core/ports/placement.ts';
-import type { ClientTls } from '../../rpc/client/connection.ts';
 import { PlacementCallError } from '../../rpc/client/errors.ts';
 import { PlacementClient } from '../../rpc/client/placement-client.ts';
+import type { ClientTls } from '../../rpc/client/server-security.ts';
 import type { PeerTls } from '../transport/peer-ports.ts';
 
 const MEMBERSHIP_TIMEOUT_MS = 10_000;

@@ -9,6 +9,7 @@
 import type { Socket } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import type { Logger } from '../../observability/log.ts';
+import { encodeFrame, FrameReader } from '../../rpc/frames.ts';
 import { toError } from '../../std/errors.ts';
 import type { ReplicaId } from '../consensus/types.ts';
 import type { BatchMessage } from './message-codec.ts';
@@ -19,9 +20,7 @@ import { SendQueue } from './send-queue.ts';
 import {
   decodeRefusal,
   encodeBatchFrame,
-  encodeFrame,
   encodeOpening,
-  FrameReader,
   frameKinds,
   helloOf,
   smallFrameBytesMax,

@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { status } from '@grpc/grpc-js';
+import { encodeFrame, FrameError, FrameReader } from '../../rpc/frames.ts';
 import type { Hello } from '../../rpc/generated/ringmq/raft/v1/peer.ts';
 import type { ReplicaId } from '../consensus/types.ts';
 import type { CallFailure, InboundCall, InboundGuard } from './inbound-guard.ts';
@@ -13,10 +14,7 @@ import { streamFrameBytesMax } from './peer-limits.ts';
 import type { PeerHandlers, PeerIdentity, TransportCounters } from './peer-ports.ts';
 import {
   decodeHello,
-  encodeFrame,
   encodeRefusal,
-  FrameError,
-  FrameReader,
   frameKinds,
   smallFrameBytesMax,
   streamPreface,

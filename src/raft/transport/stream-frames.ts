@@ -15,6 +15,7 @@
  *
  * A ping is answered by a pong, so that a connection on which nothing comes back is noticed.
  */
+import { encodeFrame, frameHeaderBytes, frameOf } from '../../rpc/frames.ts';
 import { Hello } from '../../rpc/generated/ringmq/raft/v1/peer.ts';
 import type { ReplicaId } from '../consensus/types.ts';
 import { type BatchMessage, batchSize, encodeBatch, protocolVersion } from './message-codec.ts';
@@ -27,96 +28,14 @@ export const streamProtocol = 'ringmq-peer';
 
 export const frameKinds = { hello: 1, batch: 2, ping: 3, accepted: 16, refused: 17, pong: 18 } as const;
 
-export const frameHeaderBytes = 5;
 /** Of everything but batches. */
 export const smallFrameBytesMax = 4096;
-
-/** Whoever sends this does not speak the protocol. */
-export class FrameError extends Error {
-  override readonly name = 'FrameError';
-}
-
-/** Called for every whole frame; false: no more of them. `body` is a view of memory that is not written again. */
-export type TakeFrame = (kind: number, body: Buffer) => boolean;
-
-/** Cuts a stream of bytes into frames. */
-export class FrameReader {
-  /** Longer bodies are refused. May be changed between two frames. */
-  bytesMax: number;
-  private readonly take: TakeFrame;
-  /** A frame that did not come in one piece: all of it when its length is known, else what is there of the header. */
-  private partial: Buffer | null = null;
-  private partialBytes = 0;
-
-  constructor(bytesMax: number, take: TakeFrame) {
-    this.bytesMax = bytesMax;
-    this.take = take;
-  }
-
-  /** Throws `FrameError`; the stream is of no use then. */
-  push(chunk: Buffer): void {
-    let rest = chunk;
-    while (this.partial !== null) {
-      const { partial } = this;
-      const count = Math.min(rest.length, partial.length - this.partialBytes);
-      rest.copy(partial, this.partialBytes, 0, count);
-      this.partialBytes += count;
-      if (this.partialBytes < partial.length) return;
-      rest = rest.subarray(count);
-      const isHeader = partial.length === frameHeaderBytes;
-      const size = this.sizeAt(partial, 0);
-      this.partial = null;
-      if (isHeader && size > 0) this.begin(size, partial);
-      else if (!this.take(partial[4], partial.subarray(frameHeaderBytes))) return;
-    }
-    this.cut(rest);
-  }
-
-  private cut(bytes: Buffer): void {
-    let at = 0;
-    while (bytes.length - at >= frameHeaderBytes) {
-      const size = this.sizeAt(bytes, at);
-      const start = at + frameHeaderBytes;
-      if (bytes.length - start < size) {
-        this.begin(size, bytes.subarray(at));
-        return;
-      }
-      at = start + size;
-      if (!this.take(bytes[start - 1], bytes.subarray(start, at))) return;
-    }
-    if (at < bytes.length) this.begin(0, bytes.subarray(at));
-  }
-
-  private begin(size: number, first: Buffer): void {
-    this.partial = Buffer.allocUnsafe(frameHeaderBytes + size);
-    this.partialBytes = first.copy(this.partial);
-  }
-
-  private sizeAt(bytes: Buffer, at: number): number {
-    const size = bytes.readUInt32LE(at);
-    if (size > this.bytesMax) throw new FrameError(`Cannot read a frame of ${size} bytes: ${this.bytesMax} are taken`);
-    return size;
-  }
-}
-
-export function encodeFrame(kind: number, body: Uint8Array): Buffer {
-  const frame = frameOf(kind, body.length);
-  frame.set(body, frameHeaderBytes);
-  return frame;
-}
 
 /** One frame with all `messages`, which take `messagesSize` bytes. */
 export function encodeBatchFrame(messages: readonly BatchMessage[], messagesSize: number): Buffer {
   const size = batchSize(messagesSize);
   const frame = frameOf(frameKinds.batch, size);
   encodeBatch(messages, frame, frameHeaderBytes, size);
-  return frame;
-}
-
-function frameOf(kind: number, size: number): Buffer {
-  const frame = Buffer.allocUnsafe(frameHeaderBytes + size);
-  frame.writeUInt32LE(size, 0);
-  frame[4] = kind;
   return frame;
 }
 

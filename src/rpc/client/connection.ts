@@ -2,21 +2,10 @@
  * One HTTP/2 connection to one server, shared by all calls to it, and the pool of them. Any thread; used by the parts of
  * the client. The connection is made on the first call and again after a loss, by the gRPC library.
  */
-import { isIP } from 'node:net';
-import { checkServerIdentity } from 'node:tls';
 import type * as Grpc from '@grpc/grpc-js';
 import { rpcStatus } from '../status.ts';
 import { fromServiceError, PlacementCallError } from './errors.ts';
-
-export interface ClientTls {
-  /** PEM; whose certificates of servers are believed. Null: those of the system. */
-  readonly ca: Buffer | null;
-  /** PEM; what the server is shown. Null: nothing. */
-  readonly certificate: Buffer | null;
-  readonly key: Buffer | null;
-  /** Name in the server's certificate, where it is not the host of its address. */
-  readonly serverName?: string;
-}
+import { type ClientTls, serverCheck } from './server-security.ts';
 
 /** Description of a method as the generated services have it. */
 export interface Method<Request, Response> {
@@ -121,8 +110,9 @@ export class Connection {
 }
 
 export class ConnectionPool {
+  /** How servers are connected to; null: plain text. */
+  readonly tls: ClientTls | null;
   private readonly grpc: typeof Grpc;
-  private readonly tls: ClientTls | null;
   private readonly connections = new Map<string, Connection>();
 
   private constructor(grpc: typeof Grpc, tls: ClientTls | null) {
@@ -151,22 +141,17 @@ export class ConnectionPool {
   }
 }
 
-/**
- * TLS has no way to ask for a server by its IP address (RFC 6066, section 3) and Node refuses to try, but grpc-js always
- * asks for something. Such a server is asked for by a name that nobody listens to; its certificate is checked against the
- * address all the same.
- */
 function securityOf(
   grpc: typeof Grpc,
   address: string,
   tls: ClientTls | null,
 ): { readonly credentials: Grpc.ChannelCredentials; readonly serverName: string | undefined } {
   if (tls === null) return { credentials: grpc.credentials.createInsecure(), serverName: undefined };
-  const host = address.slice(0, address.lastIndexOf(':')).replace(/^\[|\]$/g, '');
-  const expected = tls.serverName ?? host;
   const { ca, key, certificate } = tls;
+  const { askedName, checkServerIdentity } = serverCheck(address, tls);
   const credentials = grpc.credentials.createSsl(ca, key ?? undefined, certificate ?? undefined, {
-    checkServerIdentity: (_name, presented) => checkServerIdentity(expected, presented),
+    checkServerIdentity,
   });
-  return { credentials, serverName: isIP(expected) === 0 ? tls.serverName : 'node.ringmq.invalid' };
+  // grpc-js always asks for something.
+  return { credentials, serverName: askedName };
 }

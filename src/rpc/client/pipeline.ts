@@ -6,20 +6,14 @@
  * after all deadlines. Calls that may run twice (reads, and writes with a request id) move on to another stream when
  * theirs breaks.
  */
-import type { ClientDuplexStream } from '@grpc/grpc-js';
-import {
-  KvServiceService,
-  type PipelineAnswer,
-  type PipelineCall,
-  type PipelineRequest,
-  type PipelineResponse,
-} from '../generated/ringmq/placement/v1/kv.ts';
+import type { PipelineAnswer, PipelineCall, PipelineResponse } from '../generated/ringmq/placement/v1/kv.ts';
 import { rpcStatus } from '../status.ts';
 import { backOffMs } from './back-off.ts';
+import { CallStream, type CallStreamEvents } from './call-stream.ts';
 import { checkCall } from './check-call.ts';
-import type { ConnectionPool } from './connection.ts';
 import type { Endpoints } from './endpoints.ts';
-import { canTryAgain, closedError, fromCallError, fromServiceError, PlacementCallError, timedOut } from './errors.ts';
+import { canTryAgain, closedError, fromCallError, PlacementCallError, timedOut } from './errors.ts';
+import type { ClientTls } from './server-security.ts';
 
 type Request = NonNullable<PipelineCall['call']>;
 type Answer = NonNullable<PipelineAnswer['answer']>;
@@ -81,7 +75,7 @@ export interface PipelineOptions {
 }
 
 export class Pipeline {
-  private readonly pool: ConnectionPool;
+  private readonly tls: ClientTls | null;
   private readonly endpoints: Endpoints;
   private readonly options: PipelineOptions;
   /** All calls without an answer, in the order in which they were made. */
@@ -99,8 +93,8 @@ export class Pipeline {
   private paused: Call[] = [];
   private pause: NodeJS.Timeout | null = null;
 
-  constructor(pool: ConnectionPool, endpoints: Endpoints, options: PipelineOptions) {
-    this.pool = pool;
+  constructor(tls: ClientTls | null, endpoints: Endpoints, options: PipelineOptions) {
+    this.tls = tls;
     this.endpoints = endpoints;
     this.options = options;
   }
@@ -156,7 +150,7 @@ export class Pipeline {
   }
 
   private open(address: string): Stream {
-    const stream: Stream = new Stream(address, this.pool.get(address).duplex(KvServiceService.pipeline), {
+    const stream: Stream = new Stream(address, this.tls, {
       onResponse: (response) => this.take(stream, response),
       onDrain: () => this.flush(),
       onEnd: (error) => this.lose(stream, error),
@@ -285,6 +279,7 @@ export class Pipeline {
   private sweep(): void {
     const nowMs = performance.now();
     this.giveUpSilent(nowMs);
+    for (const stream of this.streams) stream.check(nowMs);
     for (const call of this.live.values()) {
       if (call.deadlineMs > nowMs) continue;
       this.live.delete(call.number);
@@ -300,12 +295,6 @@ export class Pipeline {
   }
 }
 
-interface StreamEvents {
-  onResponse(response: PipelineResponse): void;
-  onDrain(): void;
-  onEnd(error: PlacementCallError): void;
-}
-
 /** One pipeline stream to one server. */
 class Stream {
   readonly address: string;
@@ -317,23 +306,17 @@ class Stream {
   /** Ended by this side. */
   isEnding = false;
   readonly openedMs = performance.now();
-  private readonly duplex: ClientDuplexStream<PipelineRequest, PipelineResponse>;
+  private readonly connection: CallStream;
 
-  constructor(
-    address: string,
-    duplex: ClientDuplexStream<PipelineRequest, PipelineResponse>,
-    { onResponse, onDrain, onEnd }: StreamEvents,
-  ) {
+  constructor(address: string, tls: ClientTls | null, { onResponse, onDrain, onEnd }: CallStreamEvents) {
     this.address = address;
-    this.duplex = duplex;
-    duplex.on('data', onResponse);
-    duplex.on('drain', () => {
-      this.isCongested = false;
-      onDrain();
-    });
-    duplex.on('error', (error) => onEnd(fromServiceError(error as Parameters<typeof fromServiceError>[0])));
-    duplex.on('end', () => {
-      onEnd(new PlacementCallError('STOPPED', rpcStatus.UNAVAILABLE, 'Cannot go on: the server ended the stream'));
+    this.connection = new CallStream(address, tls, {
+      onResponse,
+      onDrain: () => {
+        this.isCongested = false;
+        onDrain();
+      },
+      onEnd,
     });
   }
 
@@ -354,18 +337,23 @@ class Stream {
     this.writeMessage(start === 0 ? calls : calls.slice(start));
   }
 
-  /** Half-closes once the last call was answered. */
+  /** Looks whether the server still lives, when somebody waits for it. */
+  check(nowMs: number): void {
+    if (this.callCount > 0) this.connection.check(nowMs);
+  }
+
+  /** Closes once the last call was answered. */
   endWhenIdle(): void {
     if (this.callCount > 0 || this.isEnding) return;
     this.isEnding = true;
-    this.duplex.end();
+    this.connection.end();
   }
 
   cancel(): void {
-    this.duplex.cancel();
+    this.connection.cancel();
   }
 
   private writeMessage(calls: readonly Call[]): void {
-    if (!this.duplex.write({ calls })) this.isCongested = true;
+    if (!this.connection.write({ calls })) this.isCongested = true;
   }
 }

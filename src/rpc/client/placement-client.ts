@@ -25,13 +25,14 @@ import { type BackupPart, readBackup } from './backup.ts';
 import { type CallOptions, type ReadOptions, toConsistency } from './call-options.ts';
 import { Caller } from './caller.ts';
 import { Cluster } from './cluster.ts';
-import { type ClientTls, ConnectionPool } from './connection.ts';
+import { ConnectionPool } from './connection.ts';
 import { Endpoints, parseEndpoints } from './endpoints.ts';
 import { type BytesLike, firstKey, type KeyRange, noEnd, toBytes, toRange } from './keys.ts';
 import { Leases } from './leases.ts';
 import { Members } from './members.ts';
 import { Pipeline } from './pipeline.ts';
 import { nextRequestId } from './request-id.ts';
+import type { ClientTls } from './server-security.ts';
 import { type Transaction, toWireCompare, toWireOperation } from './transactions.ts';
 import { type WatchProgress, watchFrom } from './watch.ts';
 
@@ -89,7 +90,7 @@ export class PlacementClient {
     const { timeoutMs = defaultTimeoutMs, followLeader = true, callsMax = defaultCallsMax } = options;
     this.timeoutMs = timeoutMs;
     this.caller = new Caller(pool, endpoints);
-    this.pipeline = new Pipeline(pool, endpoints, { followLeader, callsMax });
+    this.pipeline = new Pipeline(pool.tls, endpoints, { followLeader, callsMax });
     this.leases = new Leases(this.caller, timeoutMs);
     this.cluster = new Cluster(this.caller, timeoutMs);
     this.members = new Members(this.caller, timeoutMs);

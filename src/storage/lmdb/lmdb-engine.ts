@@ -11,6 +11,7 @@ import type {
   EngineClaim,
   EngineHandle,
   EngineOutcome,
+  EnginePeek,
   EnginePiece,
   EnginePlaces,
   EngineRun,
@@ -118,6 +119,14 @@ export class LmdbEngine implements StoreEngine {
     const { id, writer, settings, startOffset, endOffset, sizeBytes } = partition;
     const producers = this.#producers(partition)?.bytes ?? null;
     return { handle: { name, id, writer }, settings, startOffset, endOffset, sizeBytes, producers };
+  }
+
+  async peek(name: string): Promise<EnginePeek | null> {
+    const partition = this.#partitions.get(name);
+    if (partition === undefined) return null;
+    const { id, writer, settings, startOffset, endOffset, sizeBytes } = partition;
+    const [oldest = null] = await this.pieces({ name, id, writer }, startOffset, 1);
+    return { id, writer, settings, startOffset, endOffset, sizeBytes, oldest };
   }
 
   async places(handle: EngineHandle): Promise<EnginePlaces | null> {

@@ -13,12 +13,14 @@
 
 import type { StreamSettings } from '../../core/ports/stream-store.ts';
 import { databaseTarget } from '../../core/settings/database-settings.ts';
+import { EngineCleaner } from '../../core/streams/engine-cleaner.ts';
 import { EnginePool } from '../../core/streams/engine-pool.ts';
 import { StorageError } from '../../core/streams/storage-error.ts';
 import type {
   EngineClaim,
   EngineHandle,
   EngineOutcome,
+  EnginePeek,
   EnginePiece,
   EnginePlaces,
   EngineRun,
@@ -71,11 +73,9 @@ export class MysqlEngine implements StoreEngine {
   /** By id of the partition. */
   readonly #known = new Map<string, Known>();
   /** Keys of partitions with rows that nobody needs. */
-  readonly #unclean = new Set<number>();
-  #cleaning: Promise<void> | null = null;
+  readonly #cleaner = new EngineCleaner((key) => this.#cleanOne(key));
   #packetBytesMax = 64 * mebibyte;
   #isFirst = true;
-  #isClosed = false;
 
   /** @throws Error when settings do not fit together */
   constructor(settings: MysqlSettings) {
@@ -104,7 +104,7 @@ export class MysqlEngine implements StoreEngine {
     await this.#others.run((connection) => prepareSchema(connection, this.#settings.tablePrefix));
     this.#isFirst = false;
     await this.#change(this.#statements.forget);
-    for (const [key] of await this.#rows(this.#statements.unpurged)) this.#cleanLater(Number(key));
+    for (const [key] of await this.#rows(this.#statements.unpurged)) this.#cleaner.cleanLater(Number(key));
   }
 
   reset(): void {
@@ -113,9 +113,9 @@ export class MysqlEngine implements StoreEngine {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
+    this.#cleaner.stop();
     await Promise.all([this.#appends.close(), this.#others.close()]);
-    await this.#cleaning;
+    await this.#cleaner.idle();
   }
 
   async names(): Promise<readonly string[]> {
@@ -143,7 +143,7 @@ export class MysqlEngine implements StoreEngine {
       return Number(row[0]);
     });
     this.#known.delete(id);
-    if (key !== null) this.#cleanLater(key);
+    if (key !== null) this.#cleaner.cleanLater(key);
   }
 
   async claim(name: string): Promise<EngineClaim | null> {
@@ -153,7 +153,7 @@ export class MysqlEngine implements StoreEngine {
     const known = { key: Number(key), reachedTimestamp: Number(maxTimestamp), pieceBytes: kibibyte };
     this.#known.set(String(id), known);
     // A writer before this one may have been interrupted.
-    this.#cleanLater(known.key);
+    this.#cleaner.cleanLater(known.key);
     return {
       handle: { name, id: String(id), writer: Number(writer) },
       settings: JSON.parse(String(settings)) as StreamSettings,
@@ -177,6 +177,16 @@ export class MysqlEngine implements StoreEngine {
       });
       if (found !== null) return found;
     }
+  }
+
+  async peek(name: string): Promise<EnginePeek | null> {
+    const [row] = await this.#rows(this.#statements.claimed, [name]);
+    if (row === undefined) return null;
+    const [key, id, writer, settings, start, end, size] = row;
+    const [oldest = null] = await this.#piecesOf(Number(key), Number(start), 1);
+    const places = { startOffset: Number(start), endOffset: Number(end), sizeBytes: Number(size) };
+    const kept = JSON.parse(String(settings)) as StreamSettings;
+    return { id: String(id), writer: Number(writer), settings: kept, ...places, oldest };
   }
 
   async places(handle: EngineHandle): Promise<EnginePlaces | null> {
@@ -223,7 +233,10 @@ export class MysqlEngine implements StoreEngine {
   }
 
   async pieces(handle: EngineHandle, from: number, limit: number): Promise<readonly EnginePiece[]> {
-    const { key } = this.#knownOf(handle);
+    return await this.#piecesOf(this.#knownOf(handle).key, from, limit);
+  }
+
+  async #piecesOf(key: number, from: number, limit: number): Promise<readonly EnginePiece[]> {
     const [before] = await this.#rows(this.#statements.pieceAt, [key, from]);
     const base = before === undefined ? from : Number(before[0]);
     const rows = await this.#rows(this.#statements.pieces, [key, base, from, limit]);
@@ -253,7 +266,7 @@ export class MysqlEngine implements StoreEngine {
       return partitionKey;
     });
     if (key === null) return 'fenced';
-    this.#cleanLater(key);
+    this.#cleaner.cleanLater(key);
     return 'deleted';
   }
 
@@ -353,32 +366,13 @@ export class MysqlEngine implements StoreEngine {
 
   // --- what nobody needs any more ---
 
-  #cleanLater(key: number): void {
-    this.#unclean.add(key);
-    this.#cleaning ??= this.#clean().finally(() => {
-      this.#cleaning = null;
-    });
-  }
-
-  async #clean(): Promise<void> {
-    for (const key of this.#unclean) {
-      if (this.#isClosed) return;
-      this.#unclean.delete(key);
-      try {
-        await this.#cleanOne(key);
-      } catch {
-        // The next deletion, or the next start, cleans up. Calls of the front find out what is wrong with the server.
-      }
-    }
-  }
-
   async #cleanOne(key: number): Promise<void> {
     const { startOf, purgePieces, purgeProducers, purged } = this.#statements;
     const [partition] = await this.#rows(startOf, [key]);
     const below = partition === undefined ? Number.MAX_SAFE_INTEGER : Number(partition[0]);
     for (;;) {
       const gone = await this.#change(purgePieces, [key, below, below]);
-      if (this.#isClosed) return;
+      if (this.#cleaner.isClosed) return;
       if (gone < purgeAtOnce) break;
     }
     if (partition !== undefined) return;

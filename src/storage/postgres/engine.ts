@@ -12,19 +12,19 @@
 
 import type { StreamSettings } from '../../core/ports/stream-store.ts';
 import { databaseTarget } from '../../core/settings/database-settings.ts';
+import { EngineCleaner } from '../../core/streams/engine-cleaner.ts';
 import { EnginePool } from '../../core/streams/engine-pool.ts';
 import { StorageError } from '../../core/streams/storage-error.ts';
-import {
-  type EngineClaim,
-  EngineFailedError,
-  type EngineHandle,
-  type EngineOutcome,
-  type EnginePiece,
-  type EnginePlaces,
-  type EngineRun,
-  type StoreEngine,
+import type {
+  EngineClaim,
+  EngineHandle,
+  EngineOutcome,
+  EnginePeek,
+  EnginePiece,
+  EnginePlaces,
+  EngineRun,
+  StoreEngine,
 } from '../../core/streams/store-engine.ts';
-import { toError } from '../../std/errors.ts';
 import { type Parameter, PostgresConnection, type Row, type Statement } from './connection.ts';
 import { prepareSchema } from './schema.ts';
 import { type PostgresSettings, postgresKind } from './settings.ts';
@@ -50,10 +50,8 @@ export class PostgresEngine implements StoreEngine {
   /** By key: about how long a piece is. */
   readonly #pieceBytes = new Map<number, number>();
   /** Keys of partitions with rows that nobody needs. */
-  readonly #unclean = new Set<number>();
-  #cleaning: Promise<void> | null = null;
+  readonly #cleaner = new EngineCleaner((key) => this.#cleanOne(key));
   #isFirst = true;
-  #isClosed = false;
 
   /** @throws Error when settings do not fit together */
   constructor(settings: PostgresSettings) {
@@ -74,7 +72,7 @@ export class PostgresEngine implements StoreEngine {
     await this.#others.run((connection) => prepareSchema(connection, this.#settings.schema));
     this.#isFirst = false;
     await this.#run(this.#statements.forget);
-    for (const [key] of await this.#run(this.#statements.unpurged)) this.#cleanLater(numberOf(key));
+    for (const [key] of await this.#run(this.#statements.unpurged)) this.#cleaner.cleanLater(numberOf(key));
   }
 
   reset(): void {
@@ -83,9 +81,9 @@ export class PostgresEngine implements StoreEngine {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
+    this.#cleaner.stop();
     await Promise.all([this.#appends.close(), this.#others.close()]);
-    await this.#cleaning;
+    await this.#cleaner.idle();
   }
 
   async names(): Promise<readonly string[]> {
@@ -105,7 +103,7 @@ export class PostgresEngine implements StoreEngine {
     if (key === undefined) return;
     this.#keys.delete(id);
     this.#pieceBytes.delete(key);
-    this.#cleanLater(key);
+    this.#cleaner.cleanLater(key);
   }
 
   async claim(name: string): Promise<EngineClaim | null> {
@@ -115,7 +113,7 @@ export class PostgresEngine implements StoreEngine {
     const [producers] = await this.#run(this.#statements.producers, [numberOf(key)]);
     this.#keys.set(textOf(id), numberOf(key));
     // A writer before this one may have been interrupted.
-    this.#cleanLater(numberOf(key));
+    this.#cleaner.cleanLater(numberOf(key));
     return {
       handle: { name, id: textOf(id), writer: numberOf(writer) },
       settings: JSON.parse(textOf(settings)) as StreamSettings,
@@ -135,6 +133,20 @@ export class PostgresEngine implements StoreEngine {
       const [row] = await this.#run(claim, [name, numberOf(before[0])]);
       if (row !== undefined) return row;
     }
+  }
+
+  async peek(name: string): Promise<EnginePeek | null> {
+    const [row] = await this.#run(this.#statements.peek, [name]);
+    if (row === undefined) return null;
+    const [key, id, writer, settings, ...places] = row;
+    const [startOffset, endOffset, sizeBytes] = places.map(numberOf);
+    const [oldest = null] = await this.#piecesOf(numberOf(key), startOffset, 1);
+    const known = {
+      id: textOf(id),
+      writer: numberOf(writer),
+      settings: JSON.parse(textOf(settings)) as StreamSettings,
+    };
+    return { ...known, startOffset, endOffset, sizeBytes, oldest };
   }
 
   async places(handle: EngineHandle): Promise<EnginePlaces | null> {
@@ -169,7 +181,11 @@ export class PostgresEngine implements StoreEngine {
   }
 
   async pieces(handle: EngineHandle, from: number, limit: number): Promise<readonly EnginePiece[]> {
-    const rows = await this.#run(this.#statements.pieces, [this.#keyOf(handle), from, limit]);
+    return await this.#piecesOf(this.#keyOf(handle), from, limit);
+  }
+
+  async #piecesOf(key: number, from: number, limit: number): Promise<readonly EnginePiece[]> {
+    const rows = await this.#run(this.#statements.pieces, [key, from, limit]);
     return rows.map((row) => {
       const [baseOffset, endOffset, maxTimestamp, bytes] = row.map(numberOf);
       return { baseOffset, endOffset, maxTimestamp, bytes };
@@ -184,7 +200,7 @@ export class PostgresEngine implements StoreEngine {
   async deleteBefore({ id, writer }: EngineHandle, offset: number): Promise<'deleted' | 'fenced'> {
     const [row] = await this.#run(this.#statements.deleteBefore, [id, writer, offset]);
     if (row === undefined) return 'fenced';
-    this.#cleanLater(numberOf(row[0]));
+    this.#cleaner.cleanLater(numberOf(row[0]));
     return 'deleted';
   }
 
@@ -214,32 +230,11 @@ export class PostgresEngine implements StoreEngine {
 
   // --- what nobody needs any more ---
 
-  #cleanLater(key: number): void {
-    this.#unclean.add(key);
-    this.#cleaning ??= this.#clean().finally(() => {
-      this.#cleaning = null;
-    });
-  }
-
-  async #clean(): Promise<void> {
-    for (const key of this.#unclean) {
-      if (this.#isClosed) return;
-      this.#unclean.delete(key);
-      try {
-        await this.#cleanOne(key);
-      } catch (thrown) {
-        const error = toError(thrown);
-        // The next deletion, or the next start, cleans up. Calls of the front find out what is wrong with the server.
-        if (error instanceof EngineFailedError || this.#isClosed) return;
-      }
-    }
-  }
-
   async #cleanOne(key: number): Promise<void> {
     const { purgePieces, purgeProducers, purged } = this.#statements;
     for (;;) {
       const gone = await this.#run(purgePieces, [key]);
-      if (this.#isClosed) return;
+      if (this.#cleaner.isClosed) return;
       if (gone.length < purgeAtOnce) break;
     }
     await this.#run(purgeProducers, [key]);

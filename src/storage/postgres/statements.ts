@@ -42,6 +42,9 @@ function texts(schema: string) {
       ON CONFLICT DO NOTHING`,
 
     /** $1 name. */
+    peek: `SELECT partition_key, id, writer, settings, start_offset, end_offset, size_bytes
+      FROM ${schema}.partitions WHERE name = $1`,
+    /** $1 name. */
     writerOf: `SELECT writer FROM ${schema}.partitions WHERE name = $1`,
     /** $1 name, $2 the writer before: a claim that was lost and arrives late must not put out the one that was sent after it. */
     claim: `UPDATE ${schema}.partitions SET writer = writer + 1 WHERE name = $1 AND writer = $2

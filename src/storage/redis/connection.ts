@@ -156,7 +156,7 @@ export class RedisConnection {
     this.#durability = judgeDurability(facts, isCluster(this.#writes));
     if (this.#durability.kind !== 'none') return;
     const { reason } = this.#durability;
-    if (this.#settings.requireDurable) {
+    if (!this.#settings.allowUnsafe) {
       throw unavailable(`the server at ${this.#settings.address} can lose what it answered: ${reason}`);
     }
     this.#log.warn('Redis can lose acknowledged records', { address: this.#settings.address, reason });

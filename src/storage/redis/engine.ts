@@ -14,6 +14,7 @@ import {
   type EngineHandle,
   EngineLostError,
   type EngineOutcome,
+  type EnginePeek,
   type EnginePiece,
   type EnginePlaces,
   type EngineRun,
@@ -114,6 +115,18 @@ export class RedisEngine implements StoreEngine {
       settings: JSON.parse(String(settings)) as StreamSettings,
       producers: producers ?? null,
     };
+  }
+
+  async peek(name: string): Promise<EnginePeek | null> {
+    const connection = await this.#connection();
+    const fields = ['id', 'writer', 'start', 'end', 'size', 'settings'];
+    const answer = (await connection.ask('HMGET', [this.#metaKey(name), ...fields])) as (Buffer | null)[];
+    const [id, writer, start, end, size, settings] = answer.map((field) => (field === null ? null : String(field)));
+    if (id === null || settings === null) return null;
+    const handle = { name, id, writer: Number(writer) };
+    const [oldest = null] = await this.pieces(handle, Number(start), 1);
+    const places = { startOffset: Number(start), endOffset: Number(end), sizeBytes: Number(size) };
+    return { id, writer: handle.writer, settings: JSON.parse(settings) as StreamSettings, ...places, oldest };
   }
 
   async places(handle: EngineHandle): Promise<EnginePlaces | null> {

@@ -48,9 +48,9 @@ export const redisSettings = section(
       pattern: '^[^{}\\s]{0,64}$',
       maxLength: 64,
     }),
-    requireDurable: boolean({
-      description: 'Whether to refuse a server that answers before records are synced to its disk.',
-      default: true,
+    allowUnsafe: boolean({
+      description: 'Accepts a server that answers before records are synced to its disk. Only for tests.',
+      default: false,
     }),
     replicasMin: integer({
       description: 'Replicas of the server that must have a record before it is acknowledged.',

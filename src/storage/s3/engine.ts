@@ -14,6 +14,7 @@ import {
   type EngineHandle,
   EngineLostError,
   type EngineOutcome,
+  type EnginePeek,
   type EnginePiece,
   type EnginePlaces,
   type EngineRun,
@@ -21,10 +22,10 @@ import {
 } from '../../core/streams/store-engine.ts';
 import type { Logger } from '../../observability/log.ts';
 import { toError } from '../../std/errors.ts';
+import { limiter } from '../../std/limiter.ts';
 import { BlockCache } from './block-cache.ts';
 import { findPiece } from './chain.ts';
 import { Janitor } from './janitor.ts';
-import { limiter } from './limiter.ts';
 import { allGenerations, newestGenerations } from './names.ts';
 import { countKey, emptyBody, writerKey } from './object-format.ts';
 import { type ListedObject, ObjectStore } from './object-store.ts';
@@ -155,6 +156,18 @@ export class S3Engine implements StoreEngine {
     log.limitSegments(settings.segmentBytes);
     void log.merge();
     return { handle, settings, ...log.places, producers };
+  }
+
+  async peek(name: string): Promise<EnginePeek | null> {
+    const host = await this.#host();
+    const entry = await this.#entry(name);
+    if (entry === null) return null;
+    const { id, settings } = entry;
+    const handle = { name, id, writer: writerOf((await host.objects.list(`data/${id}/writer/`)).at(-1)?.key) };
+    const { log } = await PartitionLog.open(host, handle, Number.NEGATIVE_INFINITY);
+    log.retire();
+    const [oldest = null] = log.pieces.slice(findPiece(log.pieces, log.places.startOffset));
+    return { id, writer: handle.writer, settings, ...log.places, oldest };
   }
 
   async places(handle: EngineHandle): Promise<EnginePlaces | null> {
@@ -288,8 +301,7 @@ export class S3Engine implements StoreEngine {
 
   async #nextWriter(objects: ObjectStore, id: string): Promise<number> {
     for (let count = 0; count < triesMax; count += 1) {
-      const last = (await objects.list(`data/${id}/writer/`)).at(-1)?.key ?? '0';
-      const writer = Number(last.slice(last.lastIndexOf('/') + 1)) + 1;
+      const writer = writerOf((await objects.list(`data/${id}/writer/`)).at(-1)?.key) + 1;
       if ((await objects.put(writerKey(id, writer), emptyBody, { absent: true })) === 'stored') return writer;
     }
     throw new EngineLostError('Others open the same partition all the time');
@@ -302,6 +314,11 @@ export class S3Engine implements StoreEngine {
     if (known === undefined) this.#logs.set(handle.id, log);
     return log;
   }
+}
+
+/** 0: there was none. */
+function writerOf(key = '0'): number {
+  return Number(key.slice(key.lastIndexOf('/') + 1));
 }
 
 /** Goes on while the machine sleeps, as the clock on the wall does, and never back, as that one may. */

@@ -10,4 +10,8 @@ export const s3: StorageAdapter = {
     const { S3Engine } = await import('./engine.ts');
     return StoreFront.open(new S3Engine(settings as S3Settings, log), limits);
   },
+  openObjects: async (settings) => {
+    const { TierObjects } = await import('./tier-objects.ts');
+    return TierObjects.open(settings);
+  },
 };

@@ -1,13 +1,14 @@
 /**
- * The few requests that the engine needs of object storage, each sent once: a request that is sent twice by itself could hide
- * whether the first one was stored. Thread: the one that holds the store; owned by the engine beside this file.
+ * The few requests that the engine and the tier need of object storage, each sent once: a request that is sent twice by itself could hide
+ * whether the first one was stored. Thread: the one that holds the store; owned by the engine or
+ * the tier's objects beside this file.
  */
 import { readFile } from 'node:fs/promises';
 import type { S3Client } from '@aws-sdk/client-s3';
+import type { ObjectStorageSettings } from '../../core/settings/object-storage-settings.ts';
 import { StorageError } from '../../core/streams/storage-error.ts';
 import { EngineLostError } from '../../core/streams/store-engine.ts';
 import { toError } from '../../std/errors.ts';
-import type { S3Settings } from './settings.ts';
 
 export interface ListedObject {
   /** Without the prefix of the store. */
@@ -22,18 +23,24 @@ export interface FoundObject {
   readonly etag: string;
 }
 
+export interface SentPart {
+  readonly number: number;
+  readonly etag: string;
+  readonly crc: number;
+}
+
 type Library = typeof import('@aws-sdk/client-s3');
 
 const socketsMax = 128;
 const fullCodes = /NoSpace|StorageFull|QuotaExceeded|InsufficientStorage/i;
 
 export class ObjectStore {
-  readonly #settings: S3Settings;
+  readonly #settings: ObjectStorageSettings;
   readonly #library: Library;
   #client: S3Client;
   readonly #old = new Map<S3Client, NodeJS.Timeout>();
 
-  private constructor(settings: S3Settings, library: Library, secret: string) {
+  private constructor(settings: ObjectStorageSettings, library: Library, secret: string) {
     this.#settings = settings;
     this.#library = library;
     this.#secret = secret;
@@ -42,7 +49,7 @@ export class ObjectStore {
 
   readonly #secret: string;
 
-  static async open(settings: S3Settings): Promise<ObjectStore> {
+  static async open(settings: ObjectStorageSettings): Promise<ObjectStore> {
     // The package is optional: who keeps records elsewhere need not have it.
     const library = await import('@aws-sdk/client-s3');
     const { secretAccessKey, secretAccessKeyFile } = settings;
@@ -85,14 +92,15 @@ export class ObjectStore {
   }
 
   /**
-   * Stores an object. With `absent` only when there is none of this key, with `etag` only when it is still that one.
+   * Stores an object. With `absent` only when there is none of this key, with `etag` only when it is still that one. With `crc`, the
+   * CRC-32C of the body, the service checks it.
    *
    * @throws StorageError (nothing was stored), EngineLostError (nobody knows)
    */
   async put(
     key: string,
     body: Uint8Array | string,
-    condition: { readonly absent?: true; readonly etag?: string } = {},
+    condition: { readonly absent?: true; readonly etag?: string; readonly crc?: number } = {},
     limitMs = this.#settings.requestLimitMs,
   ): Promise<'stored' | 'refused'> {
     const command = new this.#library.PutObjectCommand({
@@ -100,6 +108,7 @@ export class ObjectStore {
       Body: body,
       ...(condition.absent === true ? { IfNoneMatch: '*' } : {}),
       ...(condition.etag === undefined ? {} : { IfMatch: condition.etag }),
+      ...(condition.crc === undefined ? {} : { ChecksumCRC32C: checksum(condition.crc) }),
     });
     try {
       await this.#send((client, options) => client.send(command, options), limitMs);
@@ -126,6 +135,59 @@ export class ObjectStore {
         return { bytes: Buffer.from(body.buffer, body.byteOffset, body.byteLength), etag: ETag };
       }),
     );
+  }
+
+  /** Begins an upload in parts; answers its id. */
+  async beginParts(key: string): Promise<string> {
+    const command = new this.#library.CreateMultipartUploadCommand({ ...this.#at(key), ChecksumAlgorithm: 'CRC32C' });
+    const { UploadId } = await this.#send((client, options) => client.send(command, options));
+    if (UploadId === undefined) throw new EngineLostError('The object storage gave no id for an upload');
+    return UploadId;
+  }
+
+  /** Sends one part with the CRC-32C that the service checks; answers its tag. */
+  async putPart(key: string, id: string, number: number, body: Buffer, crc: number, limitMs: number): Promise<string> {
+    const command = new this.#library.UploadPartCommand({
+      ...this.#at(key),
+      UploadId: id,
+      PartNumber: number,
+      Body: body,
+      ChecksumCRC32C: checksum(crc),
+    });
+    const { ETag } = await this.#send((client, options) => client.send(command, options), limitMs);
+    if (ETag === undefined) throw new EngineLostError('The object storage gave no tag for a part');
+    return ETag;
+  }
+
+  async completeParts(key: string, id: string, parts: readonly SentPart[], limitMs: number): Promise<void> {
+    const command = new this.#library.CompleteMultipartUploadCommand({
+      ...this.#at(key),
+      UploadId: id,
+      MultipartUpload: {
+        Parts: parts.map(({ number, etag, crc }) => {
+          return { PartNumber: number, ETag: etag, ChecksumCRC32C: checksum(crc) };
+        }),
+      },
+    });
+    await this.#send((client, options) => client.send(command, options), limitMs);
+  }
+
+  async abortParts(key: string, id: string): Promise<void> {
+    const command = new this.#library.AbortMultipartUploadCommand({ ...this.#at(key), UploadId: id });
+    await orMissing(this.#send((client, options) => client.send(command, options)));
+  }
+
+  /** Uploads that were begun and not completed, of keys that begin with `under`; the first thousand. */
+  async unfinished(under: string): Promise<readonly { readonly key: string; readonly id: string }[]> {
+    const { bucket, prefix } = this.#settings;
+    const command = new this.#library.ListMultipartUploadsCommand({ Bucket: bucket, Prefix: prefix + under });
+    const { Uploads = [] } = await this.#send((client, options) => client.send(command, options));
+    // Not every service keeps to the prefix.
+    return Uploads.flatMap(({ Key = '', UploadId }) => {
+      return UploadId === undefined || !Key.startsWith(prefix + under)
+        ? []
+        : [{ key: Key.slice(prefix.length), id: UploadId }];
+    });
   }
 
   async delete(key: string): Promise<void> {
@@ -191,6 +253,13 @@ class Refused extends Error {}
 /** There is no such object. */
 class Missing extends Error {}
 
+/** As the service wants it: big endian, in base64. */
+function checksum(crc: number): string {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(crc);
+  return bytes.toString('base64');
+}
+
 async function orMissing<T>(answer: Promise<T>): Promise<T | null> {
   try {
     return await answer;
@@ -208,6 +277,8 @@ function asEngineError(thrown: unknown): Error {
   const text = `${typeof code === 'string' ? code : error.name}: ${error.message}`;
   if (status === 412) return new Refused(text);
   if (status === 404 && !text.includes('NoSuchBucket')) return new Missing(text);
+  // The object ends before the range begins: what was asked for is not there.
+  if (status === 416) return new Missing(text);
   if (status === 507 || fullCodes.test(text)) {
     return new StorageError('STORAGE_DISK_FULL', `The object storage refuses to write: ${text}`);
   }

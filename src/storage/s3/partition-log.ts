@@ -18,6 +18,7 @@ import {
 } from '../../core/streams/store-engine.ts';
 import type { Logger } from '../../observability/log.ts';
 import { assert } from '../../std/assert.ts';
+import type { Limiter } from '../../std/limiter.ts';
 import type { BlockCache } from './block-cache.ts';
 import {
   buildChain,
@@ -31,7 +32,6 @@ import {
   readListing,
 } from './chain.ts';
 import type { Janitor } from './janitor.ts';
-import type { Limiter } from './limiter.ts';
 import {
   emptyBody,
   encodeObject,

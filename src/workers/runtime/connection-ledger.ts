@@ -15,7 +15,8 @@ function stride(listenerCount: number): number {
 }
 
 export function createLedger(workerCount: number, listenerCount: number): SharedArrayBuffer {
-  return new SharedArrayBuffer(workerCount * stride(listenerCount) * Int32Array.BYTES_PER_ELEMENT);
+  // Connections that have ended, then those that were handed over; only the main thread writes the second half.
+  return new SharedArrayBuffer(2 * workerCount * stride(listenerCount) * Int32Array.BYTES_PER_ELEMENT);
 }
 
 /** The worker's side. */
@@ -33,9 +34,15 @@ export class LedgerWriter {
     // Atomic so that the main thread never reads a torn or cached value; nothing is ordered by it.
     Atomics.add(this.cells, this.base + listener, 1);
   }
+
+  /** A connection began on this worker without the main thread: as if one that was handed over had not ended. */
+  began(listener: number): void {
+    // As in `ended`.
+    Atomics.sub(this.cells, this.base + listener, 1);
+  }
 }
 
-/** The main thread's side. Counts wrap around together in 32 bits, so differences stay right. */
+/** The main thread's side; other threads may look, too. Counts wrap around together in 32 bits, so differences stay right. */
 export class Ledger {
   private readonly cells: Int32Array;
   private readonly handedOver: Int32Array;
@@ -44,16 +51,21 @@ export class Ledger {
   private readonly stride: number;
 
   constructor(buffer: SharedArrayBuffer, workerCount: number, listenerCount: number) {
-    this.cells = new Int32Array(buffer);
+    const cellCount = workerCount * stride(listenerCount);
+    this.cells = new Int32Array(buffer, 0, cellCount);
     this.workerCount = workerCount;
     this.listenerCount = listenerCount;
     this.stride = stride(listenerCount);
-    assert(this.cells.length === workerCount * this.stride, 'the ledger was made for these workers and listeners');
-    this.handedOver = new Int32Array(this.cells.length);
+    assert(
+      buffer.byteLength === 2 * cellCount * Int32Array.BYTES_PER_ELEMENT,
+      'the ledger was made for these workers and listeners',
+    );
+    this.handedOver = new Int32Array(buffer, this.cells.byteLength, cellCount);
   }
 
   handOver(worker: number, listener: number): void {
-    this.handedOver[worker * this.stride + listener]++;
+    // Atomic for those who look from other threads; nothing is ordered by it.
+    Atomics.add(this.handedOver, worker * this.stride + listener, 1);
   }
 
   /** A worker died and its connections with it: the successor begins with none. */
@@ -86,6 +98,6 @@ export class Ledger {
   private open(worker: number, listener: number): number {
     const cell = worker * this.stride + listener;
     // `| 0` keeps the difference right when the counts have wrapped around.
-    return (this.handedOver[cell] - Atomics.load(this.cells, cell)) | 0;
+    return (Atomics.load(this.handedOver, cell) - Atomics.load(this.cells, cell)) | 0;
   }
 }

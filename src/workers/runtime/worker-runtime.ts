@@ -6,29 +6,35 @@
  * a broken invariant: the state of the router, of a session or of a ring may be half changed, and going on could lose
  * or mix up messages of clients that did nothing wrong. The thread dies with the stack in the log, and is replaced.
  */
-import type { Socket } from 'node:net';
 import { Router } from '../../core/broker/router.ts';
-import type { ListenerInfo } from '../../core/ports/connection.ts';
-import type { Protocol, ProtocolWorker } from '../../core/ports/protocol.ts';
-import { TcpConnector } from '../../net/tcp/tcp-connector.ts';
+import type { CloseReason, Connection, ConnectionHandler, ListenerInfo } from '../../core/ports/connection.ts';
+import type { Protocol, ProtocolWebSocket, ProtocolWorker } from '../../core/ports/protocol.ts';
+import type { ReceiveLimits } from '../../net/limits/receive-limit.ts';
+import { TcpConnector, type TransportObserver } from '../../net/tcp/tcp-connector.ts';
 import { startEventLoopMetrics } from '../../observability/event-loop-metrics.ts';
 import type { Logger } from '../../observability/log.ts';
 import { ThreadMetrics } from '../../observability/metrics.ts';
-import { ConnectionCounters } from '../../observability/worker-metrics.ts';
+import { ConnectionCounters, type TransportFailure } from '../../observability/worker-metrics.ts';
 import { CounterBlock } from '../../shm/counters.ts';
 import { Heartbeat } from '../../shm/heartbeat.ts';
+import { LatenessWriter } from '../../shm/lateness.ts';
+import { SharedBucket } from '../../shm/shared-bucket.ts';
 import { assert } from '../../std/assert.ts';
 import { TimingWheel } from '../../std/timing-wheel.ts';
 import type { DirectoryToWorker, MainToWorker, PeerMessage, StartMessage, WorkerToMain } from '../messages.ts';
+import { LazyServices } from '../services/client/lazy-services.ts';
 import { StorageClient } from '../storage/client/storage-client.ts';
-import { LedgerWriter } from './connection-ledger.ts';
+import { WorkerAccess } from './access.ts';
+import { Ledger, LedgerWriter } from './connection-ledger.ts';
 import { WorkerControlPlane } from './control-plane.ts';
+import { LATENESS_TICK_MS, receiveBucketOf } from './intake-start.ts';
+import { ListenerIntake } from './listener-intake.ts';
 import { WorkerSessionDirectory } from './session-directory.ts';
 import { workerMetricsLayout } from './worker-metrics-layout.ts';
 import type { WorkerStart } from './worker-start.ts';
 
 /** Resolution of all coarse timers and of the heartbeat. */
-const TICK_MS = 100;
+const TICK_MS = LATENESS_TICK_MS;
 /** How often a draining worker looks whether its last connection has gone. */
 const DRAIN_LOOK_MS = 5;
 
@@ -41,13 +47,16 @@ export interface WorkerRuntimeOptions {
 }
 
 export class WorkerRuntime {
-  private readonly start: WorkerStart;
   private readonly post: (message: WorkerToMain) => void;
   private readonly router: Router;
   private readonly connector: TcpConnector;
+  private readonly intake: ListenerIntake;
+  private readonly lateness: LatenessWriter;
   private readonly directory: WorkerSessionDirectory;
   private readonly control: WorkerControlPlane;
   private readonly storage: StorageClient;
+  private readonly services: LazyServices;
+  private readonly access: WorkerAccess;
   private readonly timers = new TimingWheel(TICK_MS);
   private readonly heartbeat: Heartbeat;
   private readonly protocolWorkers = new Map<string, ProtocolWorker>();
@@ -58,7 +67,6 @@ export class WorkerRuntime {
 
   constructor({ start, protocols, log, post }: WorkerRuntimeOptions) {
     const { workerIndex, workerCount, limits, shared, listeners } = start;
-    this.start = start;
     this.post = post;
     const metrics = new ThreadMetrics(workerMetricsLayout(listeners, protocols), new CounterBlock(shared.counters));
     metrics.resetGauges();
@@ -69,7 +77,23 @@ export class WorkerRuntime {
     this.router = new Router({ workerIndex, workerCount, shared: shared.router, control, retained, metrics, log });
     this.directory = new WorkerSessionDirectory(workerCount, this.router, post);
     this.storage = new StorageClient(start.storage);
-    this.connector = createConnector(start, metrics);
+    this.services = new LazyServices({ store: this.storage, ...start.services });
+    this.access = new WorkerAccess({ settings: start.access, metrics, log, post });
+    const counts = new TransportCounts(start, metrics);
+    this.connector = createConnector(start, counts);
+    this.lateness = new LatenessWriter(start.intake.lateness, workerIndex, TICK_MS);
+    this.intake = new ListenerIntake({
+      start: start.intake,
+      listeners,
+      connector: this.connector,
+      ledger: new Ledger(shared.ledger, workerCount, listeners.length),
+      webSockets: webSocketsOf(protocols),
+      accept: (listener, connection) => this.accept(listener, connection),
+      opened: (listener, isHere) => counts.opened(listener, isHere),
+      closed: (listener, reason) => counts.closed(listener, reason),
+      failed: (listener, failure) => counts.failed(listener, failure),
+      log,
+    });
     this.heartbeat = new Heartbeat(shared.heartbeats, workerIndex);
     for (const protocol of protocols) {
       const context = {
@@ -78,6 +102,9 @@ export class WorkerRuntime {
         router: this.router,
         directory: this.directory,
         control,
+        storage: this.storage,
+        services: this.services,
+        access: this.access,
         metrics,
         timers: this.timers,
         log: log.child({ protocol: protocol.name }),
@@ -96,7 +123,18 @@ export class WorkerRuntime {
   handle(message: Exclude<MainToWorker, StartMessage>): void {
     switch (message.type) {
       case 'connection':
-        this.connection(message.listener, message.socket);
+        this.intake.take(message.listener, message.socket, message.isSurplus === true);
+        break;
+      case 'tls-material':
+        this.intake.updateTls(message.listener, message.material);
+        break;
+      case 'unix-listen':
+        void this.intake.listenOnUnix(message).then((problem) => {
+          this.post({ type: 'unix-listening', listener: message.listener, problem });
+        });
+        break;
+      case 'web-sockets':
+        void this.intake.joinWebSockets(message.listener, message.transport);
         break;
       case 'drain':
         this.drain(message.limitMs);
@@ -110,9 +148,14 @@ export class WorkerRuntime {
         break;
       case 'storage-link':
         this.storage.adopt(message.link);
+        this.services.adopt(message.link.services);
         break;
       case 'broadcast-delivery':
         this.control.deliver(message);
+        break;
+      case 'login-step':
+      case 'access-change':
+        this.access.handle(message);
         break;
       case 'broadcast-done':
         this.control.done(message.id);
@@ -122,16 +165,18 @@ export class WorkerRuntime {
     }
   }
 
-  private connection(listenerIndex: number, socket: Socket): void {
-    const listener = this.start.listeners[listenerIndex];
+  private accept(listener: ListenerInfo, connection: Connection): ConnectionHandler {
     const protocol = this.protocolWorkers.get(listener.protocol);
     assert(protocol !== undefined, 'a listener speaks a protocol that runs');
-    this.connector.adopt(socket, listener, (connection) => {
-      const handler = protocol.accept(connection);
-      // It was on its way when the goodbyes were said.
-      if (this.draining) connection.close('shutdown');
-      return handler;
-    });
+    const handler = protocol.accept(connection);
+    // It was on its way when the goodbyes were said.
+    if (this.draining) connection.close('shutdown');
+    return handler;
+  }
+
+  /** Loads what the listeners need; no connection may come before it has resolved. */
+  open(): Promise<void> {
+    return this.intake.open();
   }
 
   private peerChanged(message: PeerMessage): void {
@@ -141,6 +186,7 @@ export class WorkerRuntime {
 
   private tick(): void {
     this.heartbeat.beat();
+    this.lateness.tick();
     // By the clock and not by counting, since a late timer does not catch up.
     this.timers.advance(Math.floor((performance.now() - this.startedMs) / TICK_MS));
   }
@@ -148,11 +194,12 @@ export class WorkerRuntime {
   private drain(limitMs: number): void {
     this.draining = true;
     const limit = performance.now() + limitMs;
+    this.intake.cut();
     for (const protocol of this.protocolWorkers.values()) protocol.drain();
     const look = (): void => {
       const left = this.connector.connectionCount;
       // What the clients were promised an answer for is answered before the thread ends.
-      const isBusy = left > 0 || this.storage.unanswered > 0;
+      const isBusy = left > 0 || this.storage.unanswered > 0 || this.services.unanswered > 0;
       if (isBusy && performance.now() < limit) {
         setTimeout(look, DRAIN_LOOK_MS);
         return;
@@ -166,27 +213,61 @@ export class WorkerRuntime {
   /** Lets go of everything that keeps the thread alive except output that the kernel has not taken yet. */
   private stop(): void {
     this.draining = true;
+    void this.intake.stop();
     this.connector.destroyAll('shutdown');
     clearInterval(this.ticker);
     this.stopEventLoopMetrics();
     this.router.stop();
-    void this.storage.close();
+    void this.services.close().then(() => this.storage.close());
   }
 }
 
-function createConnector(start: WorkerStart, metrics: ThreadMetrics): TcpConnector {
-  const counters = new ConnectionCounters(metrics, start.listeners);
-  const ledger = new LedgerWriter(start.shared.ledger, start.workerIndex, start.listeners.length);
-  return new TcpConnector({
-    connectionOutputBytesMax: start.limits.connectionOutputBytesMax,
-    observer: {
-      received: (listener, bytes) => counters.received(listener, bytes),
-      sent: (listener, bytes) => counters.sent(listener, bytes),
-      opened: (listener: ListenerInfo) => counters.opened(listener),
-      closed: (listener, reason) => {
-        counters.closed(listener, reason);
-        ledger.ended(listener.index);
-      },
-    },
-  });
+/** What the transports count, and where connections are counted off. */
+class TransportCounts implements TransportObserver {
+  private readonly counters: ConnectionCounters;
+  private readonly ledger: LedgerWriter;
+
+  constructor(start: WorkerStart, metrics: ThreadMetrics) {
+    this.counters = new ConnectionCounters(metrics, start.listeners);
+    this.ledger = new LedgerWriter(start.shared.ledger, start.workerIndex, start.listeners.length);
+  }
+
+  received(listener: ListenerInfo, bytes: number): void {
+    this.counters.received(listener, bytes);
+  }
+
+  sent(listener: ListenerInfo, bytes: number): void {
+    this.counters.sent(listener, bytes);
+  }
+
+  opened(listener: ListenerInfo, isHere = false): void {
+    this.counters.opened(listener);
+    if (isHere) this.ledger.began(listener.index);
+  }
+
+  closed(listener: ListenerInfo, reason: CloseReason): void {
+    this.counters.closed(listener, reason);
+    this.ledger.ended(listener.index);
+  }
+
+  failed(listener: ListenerInfo, failure: TransportFailure): void {
+    this.counters.failed(listener, failure);
+  }
+}
+
+function createConnector({ limits, intake }: WorkerStart, observer: TransportObserver): TcpConnector {
+  const receiveLimits = new Map<number, ReceiveLimits>();
+  for (const [index, { connectionReceiveBytesPerS, receiveBytesPerS }] of intake.listeners.entries()) {
+    if (connectionReceiveBytesPerS === 0 && receiveBytesPerS === 0) continue;
+    const bucket =
+      receiveBytesPerS > 0 ? new SharedBucket(intake.buckets, receiveBucketOf(index), receiveBytesPerS, 0) : null;
+    receiveLimits.set(index, { connectionBytesPerS: connectionReceiveBytesPerS, listener: bucket });
+  }
+  return new TcpConnector({ connectionOutputBytesMax: limits.connectionOutputBytesMax, observer, receiveLimits });
+}
+
+function webSocketsOf(protocols: readonly Protocol[]): ReadonlyMap<string, ProtocolWebSocket> {
+  const all = new Map<string, ProtocolWebSocket>();
+  for (const { name, webSocket } of protocols) if (webSocket !== undefined) all.set(name, webSocket);
+  return all;
 }

@@ -6,7 +6,10 @@ import type { RetainedLimits } from '../../core/broker/retained-replica.ts';
 import type { RouterShared } from '../../core/broker/router-shared.ts';
 import type { ListenerInfo } from '../../core/ports/connection.ts';
 import type { LogFormat, LogLevel } from '../../observability/log.ts';
+import type { WorkerAccessSettings } from '../access-messages.ts';
+import type { ServicesClientOptions } from '../services/client/services-client.ts';
 import type { StorageClientOptions } from '../storage/client/storage-client.ts';
+import type { IntakeStart } from './intake-start.ts';
 
 export interface WorkerStart {
   readonly workerIndex: number;
@@ -16,9 +19,12 @@ export interface WorkerStart {
   /** Validated configuration sections by protocol name, of the protocols that a listener speaks. */
   readonly protocolSettings: ReadonlyMap<string, unknown>;
   readonly limits: WorkerLimits;
+  readonly intake: IntakeStart;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   readonly shared: SharedMemory;
   readonly storage: StorageClientOptions;
+  readonly services: Omit<ServicesClientOptions, 'store'>;
+  readonly access: WorkerAccessSettings;
 }
 
 export interface WorkerLimits {

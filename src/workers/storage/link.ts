@@ -27,7 +27,7 @@ export const completionRingBytes = 256 * 1024;
 /** Appends of one client that wait for an answer; one more is refused. */
 export const unansweredCountMax = 65_536;
 
-/** One end of a link, as it is sent to its thread; both ports go into the transfer list. */
+/** One end of a link, as it is sent to its thread; the ports go into the transfer list. */
 export interface StorageLink {
   readonly requests: SharedArrayBuffer;
   readonly completions: SharedArrayBuffer;
@@ -35,8 +35,15 @@ export interface StorageLink {
   readonly port: MessagePort;
   /** Batches that are too large for the ring. Nobody listens on it: a record in the ring says when to take one. */
   readonly payloads: MessagePort;
+  /** What is built over the storage: queues, cursors, delayed messages, transactions. */
+  readonly services: MessagePort;
   /** Line of the client in the doorbells. */
   readonly line: number;
+}
+
+/** What goes into the transfer list with a link. */
+export function portsOf({ port, payloads, services }: StorageLink): readonly MessagePort[] {
+  return [port, payloads, services];
 }
 
 /** Line of the host in the doorbells. */

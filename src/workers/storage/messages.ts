@@ -2,6 +2,8 @@
  * Every message between the journal worker and the other threads, in one place: the main thread's about its life, and those of the
  * clients' ports. Plain data; errors travel as code and message.
  */
+
+import type { ServicesSettings } from '../../config/services-schema.ts';
 import type { FilePlan } from '../../core/ports/read-plan.ts';
 import type { ReadAnswer, ReadRequest, StoreHealth, StreamSettings } from '../../core/ports/stream-store.ts';
 import type { LogFormat, LogLevel } from '../../observability/log.ts';
@@ -30,6 +32,8 @@ export interface StorageStart {
   readonly adapter: string;
   /** Its validated settings. */
   readonly settings: unknown;
+  /** Of the services over it. */
+  readonly services: ServicesSettings;
   /** Data folder of the node. */
   readonly folder: string;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
@@ -38,6 +42,8 @@ export interface StorageStart {
   readonly counters: SharedArrayBuffer;
   /** A line for the host and one for each client. */
   readonly doorbells: SharedArrayBuffer;
+  /** See `cold-pace.ts`; the same lines. */
+  readonly coldPace: SharedArrayBuffer;
 }
 
 /** A thread wants to use the storage; the host's ends of its ports are in the transfer list. */

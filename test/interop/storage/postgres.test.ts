@@ -3,11 +3,16 @@ import { DatabaseBench } from './database-bench.ts';
 import { databaseEngine } from './database-engine.ts';
 import { databaseFaults } from './database-faults.ts';
 import { databaseSetup } from './database-setup.ts';
+import { engineRetention } from './engine-retention.ts';
 import { postgresAdapter } from './postgres-adapter.ts';
 
 const bench = new DatabaseBench(postgresAdapter);
 
 bench.contract();
 databaseEngine(bench);
+engineRetention(() => {
+  const place = bench.place();
+  return () => bench.engine(place);
+});
 databaseFaults(bench);
 databaseSetup(bench);

@@ -7,6 +7,7 @@ import { RedisServer, type RedisServerOptions } from '../../support/servers/redi
 import { batch, codeOf, readValues, stored, verdict } from '../../support/stream-batches.ts';
 import { engineContract, keptLog, newPlace } from './engine-bench.ts';
 import { engineFaults, until } from './engine-faults.ts';
+import { engineRetention } from './engine-retention.ts';
 
 const password = 'a secret that nobody may see';
 let server: RedisServer;
@@ -27,7 +28,7 @@ function settings(changes: Partial<RedisSettings> = {}): RedisSettings {
     tls: 'off',
     tlsCa: '',
     prefix: 'ringmq:',
-    requireDurable: true,
+    allowUnsafe: false,
     replicasMin: 0,
     replicasLimitMs: 1000,
     connectLimitMs: 1000,
@@ -36,6 +37,10 @@ function settings(changes: Partial<RedisSettings> = {}): RedisSettings {
 }
 
 engineContract('redis', (place) => new RedisEngine(settings({ prefix: `${place}:` }), keptLog().log));
+engineRetention(() => {
+  const place = newPlace();
+  return () => new RedisEngine(settings({ prefix: `${place}:` }), keptLog().log);
+});
 engineFaults({
   server: () => server,
   engineAt: (place, port) => {
@@ -91,7 +96,7 @@ describe('opening', () => {
     expect(await refusal(lazy.port)).toMatch(/maxmemory-policy is "allkeys-lru"/);
     const careless = await another({ appendOnly: false });
     expect(await refusal(careless.port)).toMatch(/appendonly is "no" and not "yes"/);
-    const { lines } = await openedAt(careless.port, { requireDurable: false });
+    const { lines } = await openedAt(careless.port, { allowUnsafe: true });
     expect(lines.join('')).toMatch(/can lose acknowledged records.*appendonly/);
   });
 

@@ -11,6 +11,7 @@ import { buildLimitMs, S3Server } from '../../support/servers/s3.ts';
 import { batch, codeOf, readValues, stored, verdict } from '../../support/stream-batches.ts';
 import { engineContract, keptLog, newPlace } from './engine-bench.ts';
 import { engineFaults, until } from './engine-faults.ts';
+import { engineRetention } from './engine-retention.ts';
 
 const mebibyte = 1024 * 1024;
 let server: S3Server;
@@ -41,6 +42,10 @@ function settings(changes: Partial<S3Settings> = {}): S3Settings {
 }
 
 engineContract('s3', (place) => new S3Engine(settings({ prefix: `${place}/` }), keptLog().log));
+engineRetention(() => {
+  const place = newPlace();
+  return () => new S3Engine(settings({ prefix: `${place}/` }), keptLog().log);
+});
 engineFaults({
   server: () => server,
   engineAt: (place, port) => {

@@ -15,6 +15,7 @@ import { CounterBlock, createCounters } from '../../../src/shm/counters.ts';
 import { TimingWheel } from '../../../src/std/timing-wheel.ts';
 import { WorkerControlPlane } from '../../../src/workers/runtime/control-plane.ts';
 import { WorkerSessionDirectory } from '../../../src/workers/runtime/session-directory.ts';
+import { TestAccess, type TestAccessOptions } from '../access.ts';
 import { MemoryConnection } from './memory-connection.ts';
 
 export type Level = 3 | 4 | 5;
@@ -33,6 +34,12 @@ export const defaultSettings: MqttSettings = {
   topicAliasMaximumOut: 64,
   keepAliveMaxS: 0,
   subscribeDenied: [],
+  sharedStrategy: 'round-robin',
+  sharedGroups: [],
+  sharedKeyProperty: 'key',
+  exclusiveSubscriptions: true,
+  autoSubscribe: [],
+  topicRewrite: [],
 };
 
 const layout = new MetricsLayout([workerMetricDefinitions([]), mqtt.metrics]);
@@ -63,8 +70,17 @@ export interface ConnectOptions {
   readonly level?: Level;
   readonly clean?: boolean;
   readonly keepalive?: number;
+  readonly username?: string;
   readonly will?: Record<string, unknown>;
   readonly properties?: Record<string, unknown>;
+}
+
+/** Nobody asks for it here; a test that does fails with its name. */
+function unused<T extends object>(name: string): T {
+  const fail = (): never => {
+    throw new Error(`there is no ${name} here`);
+  };
+  return new Proxy({} as T, { get: fail });
 }
 
 /** Long work gives way to others by the clock, in a later turn: here the clock stands meanwhile. */
@@ -136,10 +152,12 @@ export class MqttHost {
   readonly timers = new TimingWheel(tickMs);
   readonly worker: ProtocolWorker;
   readonly logged: string[] = [];
+  /** Lets everybody in and allows everything until the test says otherwise. */
+  readonly access: TestAccess;
   private readonly connections: MemoryConnection[] = [];
   private readonly outputBytesMax: number;
 
-  constructor(settings: Partial<MqttSettings> = {}, outputBytesMax = 1_048_576) {
+  constructor(settings: Partial<MqttSettings> = {}, outputBytesMax = 1_048_576, answer?: TestAccessOptions['answer']) {
     this.outputBytesMax = outputBytesMax;
     this.metrics = new ThreadMetrics(layout, new CounterBlock(createCounters(layout.slotCount)));
     const shared = createRouterShared({ workerCount: 1, ringBytes: 8_388_608, interestBitmapBytes: 1_024 });
@@ -147,6 +165,7 @@ export class MqttHost {
     const post = (): void => undefined; // A node with one worker has nobody to ask.
     const control = new WorkerControlPlane(1, post);
     const { metrics, timers } = this;
+    this.access = new TestAccess({ metrics, log, ...(answer && { answer }) });
     const retained = { countMax: 1_000, bytesMax: 10_000_000 };
     this.router = new Router({ workerIndex: 0, workerCount: 1, shared, retained, control, metrics, log });
     this.worker = mqtt.createWorker({
@@ -155,6 +174,9 @@ export class MqttHost {
       router: this.router,
       directory: new WorkerSessionDirectory(1, this.router, post),
       control,
+      access: this.access,
+      storage: unused('storage'),
+      services: unused('services'),
       metrics,
       timers,
       log,
@@ -186,6 +208,7 @@ export class MqttHost {
     const packet = { cmd: 'connect', protocolId, protocolVersion: level, clean, keepalive, clientId };
     const extra = {
       ...(options.will && { will: options.will }),
+      ...(options.username !== undefined && { username: options.username }),
       ...(options.properties && { properties: options.properties }),
     };
     client.send({ ...packet, ...extra });

@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ServicesSettings } from '../../../src/config/services-schema.ts';
 import { BatchBuilder } from '../../../src/core/batch/batch-builder.ts';
 import { batchSizeAt } from '../../../src/core/batch/batch-format.ts';
 import { RecordCursor } from '../../../src/core/batch/record-cursor.ts';
@@ -12,17 +13,24 @@ import type { AppendAnswer, StreamPartition } from '../../../src/core/ports/stre
 import type { JournalThread } from '../../../src/main/storage/journal-thread.ts';
 import { StorageSupervisor, type StorageSupervisorOptions } from '../../../src/main/storage/storage-supervisor.ts';
 import { createLogger } from '../../../src/observability/log.ts';
+import { LazyServices } from '../../../src/workers/services/client/lazy-services.ts';
 import { StorageClient } from '../../../src/workers/storage/client/storage-client.ts';
+import { servicesDefaults } from './services-settings.ts';
 
 const workerCount = 2;
 const mebibyte = 1024 * 1024;
 
 /** On a small scale. */
-const journalSettings = { directories: [], tailBytes: 8 * mebibyte, freeBytesMin: mebibyte };
+export const smallJournalSettings = {
+  ...{ directories: [], tailBytes: 8 * mebibyte, freeBytesMin: mebibyte },
+  ...{ coldReadBytesPerSMin: 32 * mebibyte, coldReadBytesPerSMax: 1024 * mebibyte },
+  tier: { enabled: false },
+};
 
 export interface RigOptions extends Partial<StorageSupervisorOptions> {
   readonly adapter?: string;
   readonly settings?: unknown;
+  readonly servicesSettings?: ServicesSettings;
   /** A folder that is kept. */
   readonly folder?: string;
 }
@@ -32,18 +40,20 @@ export class StorageRig {
   readonly supervisor: StorageSupervisor;
   /** Of the two workers; the main thread's is `supervisor.client`. */
   readonly clients: readonly StorageClient[];
+  readonly services: readonly LazyServices[];
   readonly #isFolderOwn: boolean;
   #isStopped = false;
 
   constructor(options: RigOptions = {}) {
-    const { adapter = 'memory', settings, folder, ...others } = options;
+    const { adapter = 'memory', settings, servicesSettings = servicesDefaults, folder, ...others } = options;
     this.#isFolderOwn = folder === undefined;
     this.folder = folder ?? mkdtempSync(join(tmpdir(), 'ringmq-storage-'));
     const log = { level: 'error', format: 'json' } as const;
     this.supervisor = new StorageSupervisor({
       start: {
         adapter,
-        settings: settings ?? (adapter === 'memory' ? { bytesMax: 512 * mebibyte } : journalSettings),
+        settings: settings ?? (adapter === 'memory' ? { bytesMax: 512 * mebibyte } : smallJournalSettings),
+        services: servicesSettings,
         folder: this.folder,
         log,
       },
@@ -56,10 +66,14 @@ export class StorageRig {
       restartBackoffMaxMs: 200,
       log: createLogger({ ...log, write: () => undefined }),
       liveWorkers: () => [0, 1],
-      handLink: (worker, link) => this.clients[worker].adopt(link),
+      handLink: (worker, link) => {
+        this.clients[worker].adopt(link);
+        this.services[worker].adopt(link.services);
+      },
       ...others,
     });
     this.clients = [0, 1].map((worker) => new StorageClient(this.supervisor.clientOptionsOf(worker)));
+    this.services = this.clients.map((store) => new LazyServices({ store, ...this.supervisor.servicesOptions }));
     void this.supervisor.start();
   }
 
@@ -82,6 +96,7 @@ export class StorageRig {
   async stop(): Promise<void> {
     if (this.#isStopped) return;
     this.#isStopped = true;
+    await Promise.all(this.services.map((client) => client.close()));
     await Promise.all(this.clients.map((client) => client.close()));
     await this.supervisor.stop(10_000);
     if (this.#isFolderOwn) rmSync(this.folder, { recursive: true, force: true });

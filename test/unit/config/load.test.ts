@@ -70,7 +70,7 @@ describe('loadConfiguration() with nothing given', () => {
     const configuration = await load();
     const { node } = configuration;
     expect(node.workers).toBe('auto');
-    expect(node.listeners).toEqual([
+    expect(node.listeners).toMatchObject([
       { name: 'carrier', protocol: 'carrier', address: '127.0.0.1:7007', connectionsMax: 0, backlog: 1024 },
       { name: 'talking-drum', protocol: 'talking-drum', address: '127.0.0.1:7008', connectionsMax: 0, backlog: 1024 },
     ]);
@@ -118,7 +118,7 @@ describe('loadConfiguration() with a file', () => {
 
   it('replaces the default listeners by its own', async () => {
     const { node } = await loadYaml('listeners:\n  - {name: a, protocol: carrier, address: "[::1]:0"}\n');
-    expect(node.listeners).toEqual([
+    expect(node.listeners).toMatchObject([
       { name: 'a', protocol: 'carrier', address: '[::1]:0', connectionsMax: 0, backlog: 1024 },
     ]);
   });
@@ -189,7 +189,7 @@ describe('loadConfiguration() with a file', () => {
       'listeners: [{name: a}]',
       [
         'ringmq.yaml:1:13: the setting "listeners.0.protocol" is missing: expected "carrier" or "talking-drum"',
-        'ringmq.yaml:1:13: the setting "listeners.0.address" is missing: expected an address such as 127.0.0.1:1883 or [::1]:1883',
+        'ringmq.yaml:1:13: the setting "listeners.0.address" is missing: expected an address such as 127.0.0.1:1883, [::1]:1883 or unix:/path',
       ],
     ],
     [
@@ -363,7 +363,7 @@ describe('loadConfiguration() with environment variables', () => {
         RINGMQ_LISTENERS__0__BACKLOG: '9',
       },
     });
-    expect(replaced.node.listeners).toEqual([
+    expect(replaced.node.listeners).toMatchObject([
       { name: 'only', protocol: 'carrier', address: '[::]:5', connectionsMax: 0, backlog: 9 },
     ]);
   });

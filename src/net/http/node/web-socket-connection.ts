@@ -1,6 +1,7 @@
 /** One WebSocket of `ws`, as the port shows it. Lives on the worker that got the connection; made by its worker side. */
 import type { Socket } from 'node:net';
 import type { RawData, WebSocket } from 'ws';
+import type { ConnectionFacts } from '../../tcp/buffered-connection.ts';
 import type { WebSocketConnection, WebSocketHandler } from '../port.ts';
 
 /** RFC 6455, section 7.4.1. */
@@ -15,6 +16,7 @@ export class NodeWebSocketConnection implements WebSocketConnection {
   readonly protocol: string;
   readonly remoteAddress: string;
   readonly remotePort: number;
+  readonly facts: ConnectionFacts | undefined;
   /** Resolves after the stream is gone and the handler's `onClose` has returned. */
   readonly ended: Promise<void>;
   readonly #webSocket: WebSocket;
@@ -27,12 +29,13 @@ export class NodeWebSocketConnection implements WebSocketConnection {
   #drained: (() => void) | undefined;
   #resolveEnded: () => void = () => undefined;
 
-  constructor(webSocket: WebSocket, socket: Socket, path: string) {
+  constructor(webSocket: WebSocket, socket: Socket, path: string, facts: ConnectionFacts | undefined) {
     this.#webSocket = webSocket;
     this.path = path;
+    this.facts = facts;
     this.protocol = webSocket.protocol;
-    this.remoteAddress = socket.remoteAddress ?? '';
-    this.remotePort = socket.remotePort ?? 0;
+    this.remoteAddress = facts?.remote?.address ?? socket.remoteAddress ?? '';
+    this.remotePort = facts?.remote?.port ?? socket.remotePort ?? 0;
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
@@ -80,7 +83,17 @@ export class NodeWebSocketConnection implements WebSocketConnection {
     if (this.#webSocket.bufferedAmount > 0) this.#drainWanted = true;
   }
 
+  pause(): void {
+    if (!this.#closed) this.#webSocket.pause();
+  }
+
+  resume(): void {
+    if (!this.#closed) this.#webSocket.resume();
+  }
+
   close(code: number, reason: string): void {
+    // A paused stream would never read the answer to the close frame.
+    this.resume();
     if (this.#closed) return;
     this.#closed = true;
     this.#sentCode = code;
@@ -95,6 +108,8 @@ export class NodeWebSocketConnection implements WebSocketConnection {
 
   /** Pings a peer that was silent for half the limit and cuts it at the limit. */
   checkIdle(nowMs: number, limitMs: number): void {
+    // Nothing is heard from a peer that is not read.
+    if (this.#webSocket.isPaused) this.#heard();
     const silentMs = nowMs - this.#lastHeardMs;
     if (silentMs >= limitMs) this.destroy();
     else if (silentMs >= limitMs / 2 && !this.#pinged && !this.#closed) {

@@ -1,12 +1,13 @@
 /**
- * WebSockets with `ws` on one worker: takes the sockets that the main thread accepted, reads the upgrade with a
- * `node:http` server that never listens, and answers plain HTTP itself. Made by the adapter on a worker thread.
+ * WebSockets with `ws` on one worker: takes sockets of which no HTTP was read, reads the upgrade with a `node:http` server
+ * that never listens, and answers plain HTTP itself. Made on a worker: by the adapter, or by whoever brings the sockets.
  */
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { receiveMessageOnPort } from 'node:worker_threads';
 import { WebSocketServer } from 'ws';
+import type { ConnectionFacts } from '../../tcp/buffered-connection.ts';
 import { leave } from '../leave.ts';
 import type { WebSocketEndpoint, WebSocketTransport, WebSocketWorker, WebSocketWorkerOptions } from '../port.ts';
 import { asClosingMessage, failure, RouteTable } from '../routing.ts';
@@ -23,32 +24,57 @@ export async function serveWebSockets(
   transport: WebSocketTransport,
   options: WebSocketWorkerOptions,
 ): Promise<WebSocketWorker> {
-  const worker = new NodeWebSocketWorker(transport, options);
-  worker.start();
-  return worker;
+  const server = new NodeWebSocketServer(options);
+  transport.port.on('message', ({ socket }: SocketMessage) => server.take(socket));
+  transport.port.postMessage('join');
+  return {
+    get connectionCount() {
+      return server.connectionCount;
+    },
+    stop: async (code, graceMs) => {
+      await leave(transport);
+      // What main handed over before it noted the leave is in the port by now.
+      for (;;) {
+        const late = receiveMessageOnPort(transport.port) as { message: SocketMessage } | undefined;
+        if (late === undefined) break;
+        late.message.socket.destroy();
+      }
+      transport.port.close();
+      await server.stop(code, graceMs);
+    },
+  };
 }
 
-class NodeWebSocketWorker implements WebSocketWorker {
-  readonly #transport: WebSocketTransport;
+interface Handshake {
+  /** When it is cut unless it has been upgraded by then, ms of `performance.now()`. */
+  readonly deadlineMs: number;
+  readonly facts: ConnectionFacts | undefined;
+  isOverdue: boolean;
+  isAnswered: boolean;
+}
+
+export class NodeWebSocketServer {
   readonly #options: WebSocketWorkerOptions;
   readonly #endpoints: ReadonlyMap<string, WebSocketEndpoint>;
   readonly #http: Server;
   readonly #webSockets: WebSocketServer;
-  /** Every open socket, with the time at which it is cut unless it has been upgraded by then. */
-  readonly #handshakes = new Map<Socket, number>();
+  /** Every open socket before its upgrade. */
+  readonly #handshakes = new Map<Socket, Handshake>();
   readonly #connections = new Set<NodeWebSocketConnection>();
-  #sweep: NodeJS.Timeout | undefined;
+  readonly #sweep: NodeJS.Timeout;
   readonly #notFound = failure(404);
   #chosenProtocol = '';
 
-  constructor(transport: WebSocketTransport, options: WebSocketWorkerOptions) {
-    this.#transport = transport;
+  constructor(options: WebSocketWorkerOptions) {
     this.#options = options;
     this.#endpoints = new Map(options.endpoints.map((endpoint) => [endpoint.path, endpoint]));
     const routes = new RouteTable(options.routes, options.onHandlerError, this.#endpoints.keys());
     // The time limit is kept here (`#handshakes`): Node checks its own only in servers that listen.
     this.#http = createServer({ noDelay: true, headersTimeout: 0, requestTimeout: 0, keepAliveTimeout: 0 });
-    this.#http.on('request', (message, response) => answer(message, response, routes, 0, () => true));
+    this.#http.on('request', (message, response) => {
+      this.#answered(message.socket);
+      answer(message, response, routes, 0, () => true);
+    });
     this.#http.on('clientError', refuseMalformed);
     this.#http.on('upgrade', (message, socket, head) => this.#upgrade(message, socket, head));
     this.#webSockets = new WebSocketServer({
@@ -59,32 +85,25 @@ class NodeWebSocketWorker implements WebSocketWorker {
       // Called inside `handleUpgrade`, and only when the client offered something.
       handleProtocols: () => (this.#chosenProtocol === '' ? false : this.#chosenProtocol),
     });
+    const { handshakeTimeoutMs, idleTimeoutMs } = options;
+    const shortest = Math.min(handshakeTimeoutMs, idleTimeoutMs === 0 ? Number.POSITIVE_INFINITY : idleTimeoutMs);
+    const interval = Math.max(10, Math.min(SWEEP_INTERVAL_MS_MAX, shortest / 4));
+    this.#sweep = setInterval(() => this.#cutOverdue(), interval);
   }
 
   get connectionCount(): number {
     return this.#handshakes.size + this.#connections.size;
   }
 
-  start(): void {
-    const { handshakeTimeoutMs, idleTimeoutMs } = this.#options;
-    const shortest = Math.min(handshakeTimeoutMs, idleTimeoutMs === 0 ? Number.POSITIVE_INFINITY : idleTimeoutMs);
-    const interval = Math.max(10, Math.min(SWEEP_INTERVAL_MS_MAX, shortest / 4));
-    this.#sweep = setInterval(() => this.#cutOverdue(), interval);
-    this.#transport.port.on('message', ({ socket }: SocketMessage) => this.#take(socket));
-    this.#transport.port.postMessage('join');
+  /** Cuts what is no WebSocket yet. */
+  cutHandshakes(): void {
+    for (const socket of this.#handshakes.keys()) socket.destroy();
   }
 
+  /** Closes every connection with `code` and cuts those that have not answered after `graceMs`. */
   async stop(code: number, graceMs: number): Promise<void> {
-    await leave(this.#transport);
-    // What main handed over before it noted the leave is in the port by now.
-    for (;;) {
-      const late = receiveMessageOnPort(this.#transport.port) as { message: SocketMessage } | undefined;
-      if (late === undefined) break;
-      late.message.socket.destroy();
-    }
-    this.#transport.port.close();
     clearInterval(this.#sweep);
-    for (const socket of this.#handshakes.keys()) socket.destroy();
+    this.cutHandshakes();
     const open = [...this.#connections].map((connection) => connection.ended);
     for (const connection of this.#connections) connection.close(code, '');
     const timer = setTimeout(() => {
@@ -94,15 +113,26 @@ class NodeWebSocketWorker implements WebSocketWorker {
     clearTimeout(timer);
   }
 
-  #take(socket: Socket): void {
+  /** Takes a socket, TLS or not, of which nothing behind the facts was read. */
+  take(socket: Socket, facts?: ConnectionFacts): void {
     if (this.connectionCount >= this.#options.connectionsMax) {
       socket.destroy();
       return;
     }
     socket.setNoDelay(true);
-    this.#handshakes.set(socket, performance.now() + this.#options.handshakeTimeoutMs);
-    socket.once('close', () => this.#handshakes.delete(socket));
+    const deadlineMs = performance.now() + this.#options.handshakeTimeoutMs;
+    const handshake: Handshake = { deadlineMs, facts, isOverdue: false, isAnswered: false };
+    this.#handshakes.set(socket, handshake);
+    socket.once('close', () => {
+      if (!this.#handshakes.delete(socket)) return;
+      this.#options.abandoned?.(handshake.isAnswered ? 'answered' : handshake.isOverdue ? 'timeout' : 'gone');
+    });
     this.#http.emit('connection', socket);
+  }
+
+  #answered(socket: Duplex): void {
+    const handshake = this.#handshakes.get(socket as Socket);
+    if (handshake !== undefined) handshake.isAnswered = true;
   }
 
   #upgrade(message: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -112,6 +142,7 @@ class NodeWebSocketWorker implements WebSocketWorker {
     const path = (message.url ?? '/').split('?', 1)[0];
     const endpoint = this.#endpoints.get(path);
     if (endpoint === undefined || headers.upgrade?.toLowerCase() !== 'websocket') {
+      this.#answered(socket);
       socket.end(asClosingMessage(this.#notFound), () => socket.destroy());
       return;
     }
@@ -120,18 +151,21 @@ class NodeWebSocketWorker implements WebSocketWorker {
       {
         version: headers['sec-websocket-version'] ?? '',
         origin: headers.origin ?? '',
+        host: headers.host ?? '',
         protocols: headers['sec-websocket-protocol'] ?? '',
       },
       this.#options.originAllowed,
     );
     if (!decision.accepted) {
+      this.#answered(socket);
       socket.end(asClosingMessage(decision.response), () => socket.destroy());
       return;
     }
     this.#chosenProtocol = decision.protocol;
     this.#webSockets.handleUpgrade(message, socket, head, (webSocket) => {
+      const handshake = this.#handshakes.get(socket as Socket);
       this.#handshakes.delete(socket as Socket);
-      const connection = new NodeWebSocketConnection(webSocket, socket as Socket, path);
+      const connection = new NodeWebSocketConnection(webSocket, socket as Socket, path, handshake?.facts);
       this.#connections.add(connection);
       void connection.ended.then(() => this.#connections.delete(connection));
       connection.serve(endpoint.accept(connection));
@@ -140,7 +174,11 @@ class NodeWebSocketWorker implements WebSocketWorker {
 
   #cutOverdue(): void {
     const now = performance.now();
-    for (const [socket, deadline] of this.#handshakes) if (now >= deadline) socket.destroy();
+    for (const [socket, handshake] of this.#handshakes) {
+      if (now < handshake.deadlineMs) continue;
+      handshake.isOverdue = true;
+      socket.destroy();
+    }
     if (this.#options.idleTimeoutMs === 0) return;
     for (const connection of this.#connections) connection.checkIdle(now, this.#options.idleTimeoutMs);
   }

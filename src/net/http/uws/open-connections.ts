@@ -4,16 +4,26 @@ import type { HttpResponse, TemplatedApp } from 'uWebSockets.js';
 export class OpenConnections {
   #count = 0;
 
-  /** `admit` is asked for each new connection, before it counts; one that it refuses is closed at once. */
-  constructor(app: TemplatedApp, admit: () => boolean) {
+  /** One that was refused ends within the call that closes it. */
+  #isRefusing = false;
+
+  /**
+   * `admit` is asked for each new connection, before it counts; one that it refuses is closed at once. `ended` is told of
+   * the end of each other one that did not become a WebSocket.
+   */
+  constructor(app: TemplatedApp, admit: () => boolean, ended: () => void = () => undefined) {
     const onChange = (response: HttpResponse, change: unknown): void => {
       if (change === -1) {
         this.#count--;
+        if (!this.#isRefusing) ended();
         return;
       }
       const admitted = admit();
       this.#count++;
-      if (!admitted) response.close();
+      if (admitted) return;
+      this.#isRefusing = true;
+      response.close();
+      this.#isRefusing = false;
     };
     // The library lends the connection for the duration of the call: it cannot be kept and closed later.
     app.filter(onChange);

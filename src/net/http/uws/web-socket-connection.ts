@@ -19,6 +19,7 @@ export class UwsWebSocketConnection implements WebSocketConnection {
   readonly protocol: string;
   readonly remoteAddress: string;
   readonly remotePort: number;
+  readonly facts = undefined;
   readonly #webSocket: WebSocket<UserData>;
   readonly #messageBytesMax: number;
   #handler: WebSocketHandler | undefined;
@@ -52,6 +53,15 @@ export class UwsWebSocketConnection implements WebSocketConnection {
 
   send(data: string | Uint8Array): void {
     if (!this.#closed) this.#webSocket.send(data, typeof data !== 'string');
+  }
+
+  /** The library cannot stop reading a WebSocket. */
+  pause(): void {
+    // Whoever has no room for more closes.
+  }
+
+  resume(): void {
+    // Nothing was stopped.
   }
 
   close(code: number, reason: string): void {

@@ -44,7 +44,9 @@ class UwsWebSocketWorker implements WebSocketWorker {
   constructor(transport: WebSocketTransport, options: WebSocketWorkerOptions) {
     this.#transport = transport;
     this.#options = options;
-    this.#handshakes = new OpenConnections(this.#app, () => this.connectionCount < options.connectionsMax);
+    const admit = (): boolean =>
+      this.connectionCount < options.connectionsMax && (options.admit === undefined || options.admit());
+    this.#handshakes = new OpenConnections(this.#app, admit, () => options.abandoned?.('gone'));
     this.#inProgress = new RequestsInProgress(options.handshakeTimeoutMs);
     for (const endpoint of options.endpoints) this.#app.ws(endpoint.path, this.#behaviour(endpoint));
     const paths = options.endpoints.map((endpoint) => endpoint.path);
@@ -88,6 +90,7 @@ class UwsWebSocketWorker implements WebSocketWorker {
         const headers = {
           version: request.getHeader('sec-websocket-version'),
           origin: request.getHeader('origin'),
+          host: request.getHeader('host'),
           protocols: request.getHeader('sec-websocket-protocol'),
         };
         const decision = decideUpgrade(endpoint, headers, originAllowed);

@@ -4,7 +4,7 @@
  * A slow client never delays others: its output is bounded in bytes; QoS 0 beyond the bound is dropped and counted,
  * QoS 1 and 2 wait in the session, bounded by count and bytes.
  */
-import type { Run } from '../../../core/broker/run.ts';
+import { Run } from '../../../core/broker/run.ts';
 import { writeAcknowledgement } from '../codec/acknowledgements.ts';
 import { frameLength, PacketType } from '../codec/frame.ts';
 import { decodePublish } from '../codec/publish.ts';
@@ -15,6 +15,7 @@ import { Flight } from '../state/outgoing-window.ts';
 import type { Link, Session } from '../state/session.ts';
 import type { StoredMessage } from '../state/stored-message.ts';
 import { RunEncoder, type Variant } from './run-encoder.ts';
+import { fillRunWithFrame, nextOwnSequence } from './run-of-frame.ts';
 
 export interface DeliveryLimits {
   readonly outputBytesMax: number;
@@ -68,8 +69,18 @@ export class Delivery {
 
   // ---- QoS 1 and 2
 
-  /** Sends as much of the run as the window allows; the rest waits. Order is kept. */
-  deliverAcknowledged(run: Run, session: Session, qos: 1 | 2, retain: number, identifiers: Uint8Array | null): void {
+  /**
+   * Sends as much of the run as the window allows; the rest waits. Order is kept. `share` is the path of a shared
+   * subscription, whose messages are kept until they are acknowledged since another member may have to take them.
+   */
+  deliverAcknowledged(
+    run: Run,
+    session: Session,
+    qos: 1 | 2,
+    retain: number,
+    identifiers: Uint8Array | null,
+    share: string | null,
+  ): void {
     const { link } = session;
     let sendCount = 0;
     if (link !== null && session.queueLength === 0 && !link.hasPendingRetained && !this.isFull(link)) {
@@ -77,17 +88,17 @@ export class Delivery {
     }
     let position = run.start;
     if (link !== null && sendCount > 0) {
-      const plain = identifiers === null && link.aliases === null && !session.keepsMessages;
+      const plain = identifiers === null && link.aliases === null && share === null && !session.keepsMessages;
       const variant = plain ? this.encoder.variant(run, link.layout, qos, retain) : null;
       if (variant !== null && variant.frameBytes > 0 && variant.frameBytes <= link.packetBytesMax) {
         this.sendUniform(variant, session, link, qos, sendCount);
         if (sendCount === run.count) return;
         for (let index = 0; index < sendCount; index++) position += frameLength(run.buffer, position, run.end);
       } else {
-        position = this.sendEach(run, session, link, qos, retain, identifiers, sendCount);
+        position = this.sendEach(run, session, link, qos, retain, identifiers, share, sendCount);
       }
     }
-    this.storeFrom(run, position, session, qos, retain, identifiers);
+    this.storeFrom(run, position, session, qos, retain, identifiers, share);
   }
 
   /** The fast path: one copy of all frames, then the identifiers are filled in. */
@@ -116,12 +127,13 @@ export class Delivery {
     qos: 1 | 2,
     retain: number,
     identifiers: Uint8Array | null,
+    share: string | null,
     count: number,
   ): number {
     let position = run.start;
     for (let index = 0; index < count; index++) {
       const next = position + frameLength(run.buffer, position, run.end);
-      this.sendStored(session, link, this.storedOf(run, position, next, qos, retain, identifiers));
+      this.sendStored(session, link, this.storedOf(run, position, next, qos, retain, identifiers, share));
       position = next;
     }
     return position;
@@ -134,10 +146,11 @@ export class Delivery {
     qos: 1 | 2,
     retain: number,
     identifiers: Uint8Array | null,
+    share: string | null,
   ): void {
     for (let position = from; position < run.end; ) {
       const next = position + frameLength(run.buffer, position, run.end);
-      this.enqueue(session, this.storedOf(run, position, next, qos, retain, identifiers));
+      this.enqueue(session, this.storedOf(run, position, next, qos, retain, identifiers, share));
       position = next;
     }
   }
@@ -149,6 +162,7 @@ export class Delivery {
     qos: 1 | 2,
     retain: number,
     identifiers: Uint8Array | null,
+    share: string | null,
   ): StoredMessage {
     let expiresAtMs = 0;
     if (run.detailD !== 0) {
@@ -168,8 +182,38 @@ export class Delivery {
       retain,
       identifiers,
       expiresAtMs,
+      share,
       epoch: run.epoch,
     };
+  }
+
+  /** The message as a publication of its own, for another member of its group; null when its time is over. */
+  runOf(message: StoredMessage): Run | null {
+    const remainingS = remainingLife(message.expiresAtMs);
+    if (remainingS === 0) {
+      this.metrics.countDropped('expired', 1);
+      return null;
+    }
+    const { view, options } = this.encoder;
+    decodePublish(message.bytes, message.start, message.end, message.layout, view);
+    options.level = message.layout;
+    options.qos = view.qos;
+    options.retain = view.retain;
+    options.dup = 0;
+    options.packetId = view.packetId;
+    options.topic = null;
+    options.expiryS = remainingS;
+    options.subscriptionIdentifiers = null;
+    options.topicAlias = 0;
+    options.emptyTopic = false;
+    const frame = Buffer.allocUnsafeSlow(rewrittenSize(view, options));
+    rewrite(frame, 0, message.bytes, view, options);
+    const run = new Run();
+    fillRunWithFrame(run, frame, message.layout);
+    run.topicBytes = message.bytes.subarray(view.topicStart, view.topicStart + view.topicLength);
+    run.topic = run.topicBytes.toString();
+    run.sequence = nextOwnSequence();
+    return run;
   }
 
   /** Lets a message wait in the session; when the session's limits are reached it is dropped and counted. */
@@ -202,7 +246,7 @@ export class Delivery {
       this.metrics.countDropped('expired', 1);
       return;
     }
-    const id = session.window.take(state, session.keepsMessages ? message : null);
+    const id = session.window.take(state, session.keepsMessages || message.share !== null ? message : null);
     if (!this.sendMessage(link, message, id, 0, remainingS)) session.window.free(id);
   }
 
@@ -306,6 +350,7 @@ export class Delivery {
       retain,
       identifiers,
       expiresAtMs,
+      share: null,
       epoch: 0,
     };
     if (session.queueLength === 0 && session.window.room > 0) this.sendStored(session, link, stored);

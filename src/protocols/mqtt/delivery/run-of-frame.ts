@@ -27,6 +27,11 @@ export function fillRunWithView(run: Run, buffer: Buffer, layout: 4 | 5, source:
   run.publisher = null;
 }
 
+/** A sequence number for a run that no router numbers: a negative one, and each once. */
+export function nextOwnSequence(): number {
+  return --partSequence;
+}
+
 /** Walks through a run: `part` holds one publication after the other. */
 export function splitRun(run: Run, part: Run, visit: () => void): void {
   Object.assign(part, run);
@@ -39,7 +44,7 @@ export function splitRun(run: Run, part: Run, visit: () => void): void {
     // Frames of different lengths can have headers of different lengths.
     part.detailC = packetIdOffset(run.buffer, position);
     // Each part is a run of its own for whoever keeps what was derived from one; negative numbers are no router's.
-    part.sequence = --partSequence;
+    part.sequence = nextOwnSequence();
     visit();
     position = next;
   }

@@ -3,9 +3,9 @@
  * highest QoS and all subscription identifiers. Made when a route is built, called for each run. Session's worker.
  */
 
+import type { LocalMember } from '../../../core/broker/group-strategies.ts';
 import type { Subscriber, Subscription, Target } from '../../../core/broker/route.ts';
 import type { Run } from '../../../core/broker/run.ts';
-import type { LocalMember } from '../../../core/broker/shared-groups.ts';
 import { encodeSubscriptionIdentifiers } from '../codec/publish-rewrite.ts';
 import type { Session } from '../state/session.ts';
 import type { MqttSubscription } from '../state/subscription.ts';
@@ -17,12 +17,20 @@ export class SessionTarget implements Target {
   private readonly qos: number;
   private readonly retainAsPublished: boolean;
   private readonly identifiers: Uint8Array | null;
+  /** Path of the shared subscription that it serves, or null. */
+  private readonly share: string | null;
   /** For what the session itself publishes, when one of the subscriptions is "no local"; null when all of them are. */
   private readonly own: SessionTarget | null;
 
-  constructor(session: Session, delivery: Delivery, subscriptions: readonly MqttSubscription[]) {
+  constructor(
+    session: Session,
+    delivery: Delivery,
+    subscriptions: readonly MqttSubscription[],
+    share: string | null = null,
+  ) {
     this.session = session;
     this.delivery = delivery;
+    this.share = share;
     let qos = 0;
     let retainAsPublished = false;
     const identifiers: number[] = [];
@@ -56,7 +64,7 @@ export class SessionTarget implements Target {
       if (link === null) this.delivery.metrics.countDropped('offline', run.count);
       else this.delivery.deliverQos0(run, link, retain, this.identifiers);
     } else {
-      this.delivery.deliverAcknowledged(run, session, qos === 1 ? 1 : 2, retain, this.identifiers);
+      this.delivery.deliverAcknowledged(run, session, qos === 1 ? 1 : 2, retain, this.identifiers, this.share);
     }
   }
 }
@@ -81,12 +89,17 @@ export class SessionMember extends SessionTarget implements LocalMember {
   private readonly member: Session;
 
   constructor(session: Session, delivery: Delivery, subscription: MqttSubscription) {
-    super(session, delivery, [subscription]);
+    super(session, delivery, [subscription], subscription.path);
     this.member = session;
   }
 
   get isOnline(): boolean {
     return this.member.link !== null;
+  }
+
+  /** Messages of all subscriptions of the session that it has not acknowledged. */
+  get load(): number {
+    return this.member.window.used + this.member.queueLength;
   }
 
   /**

@@ -1,12 +1,14 @@
 /**
  * One MQTT connection: what its handlers share. Thread: the connection's worker.
  *
- * Phases: a stranger may send CONNECT only; then the session is claimed, during which nothing is read; then the client is
- * connected. `end` and `fail` are the only ways in which handlers finish a connection.
+ * Phases: a stranger may send CONNECT only; then it is found out who it is and the session is claimed, during which nothing
+ * is read but AUTH where the method needs it; then the client is connected. `end` and `fail` are the only ways in which handlers finish a connection.
  */
 import type { Route } from '../../../core/broker/route.ts';
 import type { Router } from '../../../core/broker/router.ts';
+import type { AccessControl, Login, Permissions } from '../../../core/ports/access.ts';
 import type { CloseReason, Connection } from '../../../core/ports/connection.ts';
+import type { ClientValues, TopicRewrite } from '../../../core/routing/topic-rewrite.ts';
 import type { Logger } from '../../../observability/log.ts';
 import { type TimingWheel, WheelTimer } from '../../../std/timing-wheel.ts';
 import type { ProtocolLevel } from '../codec/frame.ts';
@@ -19,6 +21,7 @@ import type { MqttSettings } from '../settings.ts';
 import type { OutgoingAliases } from '../state/outgoing-aliases.ts';
 import type { RetainedReplay } from '../state/retained-replay.ts';
 import type { Link, Session } from '../state/session.ts';
+import type { MqttSubscription } from '../state/subscription.ts';
 import type { SessionRegistry } from './session-registry.ts';
 
 /** What all connections of a worker share. */
@@ -26,16 +29,19 @@ export interface ClientHost {
   readonly router: Router;
   readonly registry: SessionRegistry;
   readonly delivery: Delivery;
+  readonly access: AccessControl;
   readonly metrics: MqttMetrics;
   readonly timers: TimingWheel;
   readonly settings: MqttSettings;
+  /** Null when there are no rules: nothing is renamed. */
+  readonly rewrite: TopicRewrite | null;
   readonly log: Logger;
   readonly handshakeTimeoutMs: number;
   /** No new clients: the worker drains. */
   isDraining: boolean;
 }
 
-export const Phase = { STRANGER: 0, CLAIMING: 1, CONNECTED: 2, ENDED: 3 } as const;
+export const Phase = { STRANGER: 0, CLAIMING: 1, CONNECTED: 2, ENDED: 3, AUTHENTICATING: 4 } as const;
 
 /** A subscription whose retained messages are to be sent. */
 export interface RetainedRequest {
@@ -44,6 +50,16 @@ export interface RetainedRequest {
   /** Subscription identifier, 0 for none. */
   readonly identifier: number;
 }
+
+/** What the rewrite rules make of a topic. */
+export interface Renaming {
+  readonly from: Buffer;
+  /** Of the new name; of the old one when the rules make no valid name of it. */
+  readonly route: Route;
+  readonly outcome: RenamingOutcome;
+}
+
+export type RenamingOutcome = 'same' | 'renamed' | 'refused';
 
 export type PendingRetained = RetainedReplay<RetainedRequest, RetainedDelivery>;
 
@@ -57,6 +73,12 @@ export class ClientState implements Link {
   level: ProtocolLevel = 4;
   layout: 4 | 5 = 4;
   session: Session | null = null;
+  /** What the client may do; null before it was let in. */
+  permissions: Permissions | null = null;
+  /** Method of enhanced authentication that CONNECT named. */
+  method: string | undefined = undefined;
+  /** A login under way. */
+  login: Login | null = null;
   packetBytesMax = Number.MAX_SAFE_INTEGER;
   aliases: OutgoingAliases | null = null;
   /** Topics that the client gave an alias. */
@@ -65,6 +87,12 @@ export class ClientState implements Link {
   workBytes = 0;
   /** Route of the latest publication: publishers repeat their topics. */
   route: Route | null = null;
+  /** What placeholders of the settings stand for: `clientid`, `username` and `host`. Set by CONNECT. */
+  values: ClientValues = () => undefined;
+  /** The topic that the client published to last, when rules rename topics, and what became of it. */
+  renaming: Renaming | null = null;
+  /** Exclusive filters that other workers are being asked about; null for nearly every client. */
+  claimed: Set<string> | null = null;
   /** The client asked for no reason strings and user properties [MQTT-3.1.2-29]. */
   wantsProblemInformation = true;
   pendingRetained: PendingRetained | null = null;
@@ -80,7 +108,7 @@ export class ClientState implements Link {
     this.host = host;
     this.connection = connection;
     this.timer = new WheelTimer(() => this.onTimer());
-    host.timers.start(this.timer, host.handshakeTimeoutMs);
+    host.timers.start(this.timer, connection.listener.handshakeTimeoutMs ?? host.handshakeTimeoutMs);
   }
 
   get hasPendingRetained(): boolean {
@@ -105,11 +133,29 @@ export class ClientState implements Link {
     else timers.start(this.timer, this.keepAliveMs - silentMs);
   }
 
-  /** Sends a packet that was generated as a whole. */
+  /**
+   * Sends a packet that was generated as a whole. An answer that is too large for the client can be left out as little
+   * as it can be sent [MQTT-3.1.2-24], so that the connection ends.
+   */
   send(packet: Buffer): void {
     if (this.connection.closed || packet.length === 0) return;
+    if (packet.length > this.packetBytesMax) {
+      this.fail(ReasonCode.PACKET_TOO_LARGE, 'An answer is larger than the Maximum Packet Size of the client');
+      return;
+    }
     this.connection.write(packet, 0, packet.length);
     this.host.metrics.countSent(packet[0] >> 4, 1);
+  }
+
+  adopt(permissions: Permissions): void {
+    this.permissions = permissions;
+  }
+
+  /** Only a DISCONNECT can say so, and only since MQTT 5; others notice that nothing comes. */
+  revoked(subscriptions: readonly MqttSubscription[]): void {
+    this.pendingRetained?.drop((request) => subscriptions.some(({ filter }) => filter === request.filter));
+    const isTold = this.host.access.revokedSubscription === 'tell' && this.level === 5;
+    if (isTold) this.end(ReasonCode.NOT_AUTHORIZED, 'administrator');
   }
 
   end(reasonCode: number, reason: CloseReason): void {

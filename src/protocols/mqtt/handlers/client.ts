@@ -9,6 +9,7 @@ import { parsePacket } from '../packets/parse.ts';
 import type { DisconnectPacket } from '../packets/types.ts';
 import type { Session } from '../state/session.ts';
 import { onAcknowledgement } from './acknowledging.ts';
+import { onAuthenticatingFrame, onReauthentication } from './authenticating.ts';
 import { type ClientHost, ClientState, Phase } from './client-state.ts';
 import { onConnect } from './connecting.ts';
 import type { Publishing } from './publishing.ts';
@@ -100,7 +101,8 @@ export class Client extends ClientState implements ConnectionHandler {
       else return true;
       return false;
     }
-    if (length <= settings.packetBytesMax) return true;
+    const bytesMax = this.phase === Phase.AUTHENTICATING ? settings.connectBytesMax : settings.packetBytesMax;
+    if (length <= bytesMax) return true;
     this.fail(ReasonCode.PACKET_TOO_LARGE); // [MQTT-3.2.2-15]
     return false;
   }
@@ -111,6 +113,10 @@ export class Client extends ClientState implements ConnectionHandler {
     if (this.phase === Phase.STRANGER) {
       this.countReceived(type);
       onConnect(this, buffer.subarray(position, frameEnd));
+      return frameEnd;
+    }
+    if (this.phase === Phase.AUTHENTICATING) {
+      onAuthenticatingFrame(this, buffer.subarray(position, frameEnd));
       return frameEnd;
     }
     switch (type) {
@@ -151,8 +157,11 @@ export class Client extends ClientState implements ConnectionHandler {
       case PacketType.DISCONNECT:
         this.onDisconnect(session, packet);
         return;
+      case PacketType.AUTH:
+        onReauthentication(this, packet);
+        return;
       default:
-        // A second CONNECT [MQTT-3.1.0-2], or AUTH from a client that named no method [MQTT-4.12.0-6].
+        // A second CONNECT [MQTT-3.1.0-2].
         this.fail(ReasonCode.PROTOCOL_ERROR);
     }
   }
@@ -184,6 +193,8 @@ export class Client extends ClientState implements ConnectionHandler {
     this.phase = Phase.ENDED;
     this.host.timers.cancel(this.timer);
     this.pendingRetained = null;
+    this.login?.cancel();
+    this.login = null;
     const { session } = this;
     // When the broker itself goes down, nobody is left to read a will.
     if (session !== null) this.host.registry.closed(session, this, this.endsWithWill && reason !== 'shutdown');

@@ -1,6 +1,8 @@
 /** CONNECT and CONNACK (sections 3.1 and 3.2). Thread: the connection's worker. */
 import { randomUUID } from 'node:crypto';
+import type { Permissions } from '../../../core/ports/access.ts';
 import { topicError } from '../../../core/routing/topic.ts';
+import type { ClientValues } from '../../../core/routing/topic-rewrite.ts';
 import { PacketType } from '../codec/frame.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import { generateConnack } from '../packets/generate.ts';
@@ -9,7 +11,9 @@ import type { Rejected } from '../packets/parse-result.ts';
 import type { ConnackFields, ConnectPacket } from '../packets/types.ts';
 import { OutgoingAliases } from '../state/outgoing-aliases.ts';
 import type { Session } from '../state/session.ts';
+import { authenticate } from './authenticating.ts';
 import { type ClientState, Phase } from './client-state.ts';
+import { subscribeAutomatically } from './subscribing.ts';
 
 /** Handles the CONNECT that `frame` holds. */
 export function onConnect(client: ClientState, frame: Buffer): void {
@@ -25,12 +29,54 @@ export function onConnect(client: ClientState, frame: Buffer): void {
   }
   client.level = packet.level;
   client.layout = packet.level === 5 ? 5 : 4;
+  if (packet.maximumPacketSize !== undefined) client.packetBytesMax = packet.maximumPacketSize;
   const refusal = refusalOf(client, packet);
   if (refusal !== 0) {
     refuse(client, refusal);
     return;
   }
-  accept(client, packet);
+  const clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId;
+  authenticate(client, packet, clientId, {
+    refused: (reasonCode) => refuse(client, reasonCode),
+    admitted: (permissions, data) => admit(client, packet, clientId, permissions, data),
+  });
+}
+
+/** It is known who the client is, and it may come in. */
+function admit(
+  client: ClientState,
+  packet: ConnectPacket,
+  clientId: string,
+  permissions: Permissions,
+  data: Uint8Array | null,
+): void {
+  const { rewrite } = client.host;
+  client.permissions = permissions;
+  client.values = valuesOf(client, permissions.identity.user, clientId);
+  // [MQTT-4.12.0-5] of the server's last message, which CONNACK carries.
+  packet.authenticationData = data === null ? undefined : Buffer.from(data);
+  const { will } = packet;
+  if (will !== undefined && rewrite !== null) {
+    const topic = rewrite.topic(will.topic, client.values);
+    if (topic === null || !isWillTopic(topic)) {
+      refuse(client, ReasonCode.TOPIC_NAME_INVALID);
+      return;
+    }
+    will.topic = topic;
+  }
+  accept(client, packet, clientId);
+}
+
+/** What placeholders of the settings stand for. The name is the proven one; an anonymous client has none. */
+function valuesOf({ connection }: ClientState, user: string, clientId: string): ClientValues {
+  const username = user === '' ? undefined : user;
+  const { remoteAddress } = connection;
+  return (name) =>
+    name === 'clientid' ? clientId : name === 'username' ? username : name === 'host' ? remoteAddress : undefined;
+}
+
+function isWillTopic(topic: string): boolean {
+  return topicError(topic) === undefined && !topic.startsWith('$');
 }
 
 function rejectUnparsed(client: ClientState, result: Rejected): void {
@@ -45,19 +91,22 @@ function rejectUnparsed(client: ClientState, result: Rejected): void {
 /** [MQTT-3.2.2-6] CONNACK with the reason, then the connection is closed [MQTT-3.1.4-6]. */
 function refuse(client: ClientState, reasonCode: number): void {
   client.host.metrics.block.increment(client.host.metrics.refused);
-  client.send(generateConnack({ sessionPresent: false, reasonCode }, client.level));
+  const connack = generateConnack({ sessionPresent: false, reasonCode }, client.level);
+  if (connack.length <= client.packetBytesMax) client.send(connack);
   client.connection.close('refused');
 }
 
 /** 0, or the reason why this client cannot come in. */
-function refusalOf({ host }: ClientState, packet: ConnectPacket): number {
+function refusalOf({ host, connection }: ClientState, packet: ConnectPacket): number {
+  if (connection.isSurplus === true) return ReasonCode.SERVER_BUSY;
   if (host.isDraining) return packet.level === 5 ? ReasonCode.SERVER_SHUTTING_DOWN : ReasonCode.SERVER_UNAVAILABLE;
-  if (packet.authenticationMethod !== undefined) return ReasonCode.BAD_AUTHENTICATION_METHOD;
+  const { authenticationMethod: method } = packet;
+  if (method !== undefined && !host.access.methods.includes(method)) return ReasonCode.BAD_AUTHENTICATION_METHOD;
   // [MQTT-3.1.3-8] of 3.1.1: without a clean session a client needs an identifier. 3.1 needs one in any case.
   if (packet.clientId === '' && packet.level < 5 && !(packet.clean && packet.level === 4)) {
     return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID;
   }
-  if (packet.will !== undefined && (topicError(packet.will.topic) !== undefined || packet.will.topic.startsWith('$'))) {
+  if (packet.will !== undefined && !isWillTopic(packet.will.topic)) {
     return ReasonCode.TOPIC_NAME_INVALID;
   }
   // Whoever has a session here comes back to it, however full it is.
@@ -66,21 +115,20 @@ function refusalOf({ host }: ClientState, packet: ConnectPacket): number {
   return 0;
 }
 
-function accept(client: ClientState, packet: ConnectPacket): void {
+function accept(client: ClientState, packet: ConnectPacket, clientId: string): void {
   const { host, connection } = client;
   const { settings } = host;
   client.phase = Phase.CLAIMING;
   client.wantsProblemInformation = packet.requestProblemInformation ?? true;
-  if (packet.maximumPacketSize !== undefined) client.packetBytesMax = packet.maximumPacketSize;
   const aliasMaximum = Math.min(packet.topicAliasMaximum ?? 0, settings.topicAliasMaximumOut);
   if (aliasMaximum > 0) client.aliases = new OutgoingAliases(aliasMaximum);
-  const clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId;
   const request = {
     clientId,
     clean: packet.clean,
     expiryS: expiryOf(packet, settings.sessionExpiryMaxS),
     inflightMax: Math.min(packet.receiveMaximum ?? 65_535, settings.inflightMax),
     will: packet.will ?? null,
+    permissions: client.permissions,
     link: client,
   };
   connection.pauseReading(); // Until the session is there, wherever it was.
@@ -112,10 +160,25 @@ function welcome(client: ClientState, packet: ConnectPacket, session: Session, p
   client.startKeepAlive(keepAliveS);
   const fields: ConnackFields = { sessionPresent: present, reasonCode: ReasonCode.SUCCESS };
   if (packet.level === 5) addServerProperties(client, fields, packet, session, keepAliveS);
-  client.send(generateConnack(fields, client.level));
-  if (!present) return;
-  host.delivery.resend(session, client);
-  host.delivery.pump(session);
+  const connack = connackFor(client, fields);
+  if (connack === null) {
+    client.connection.close('protocol-error');
+    return;
+  }
+  client.send(connack);
+  if (present) {
+    host.delivery.resend(session, client);
+    host.delivery.pump(session);
+  }
+  if (host.settings.autoSubscribe.length > 0) subscribeAutomatically(client, session);
+}
+
+/** [MQTT-3.1.2-24] CONNACK without what is for information alone, where that is too much; null when it is still too large. */
+function connackFor(client: ClientState, fields: ConnackFields): Buffer | null {
+  const whole = generateConnack(fields, client.level);
+  if (whole.length <= client.packetBytesMax) return whole;
+  const short = generateConnack({ ...fields, responseInformation: undefined }, client.level);
+  return short.length <= client.packetBytesMax ? short : null;
 }
 
 function keepAliveOf(packet: ConnectPacket, maximumS: number): number {
@@ -135,6 +198,10 @@ function addServerProperties(
   if (session.expiryS !== (packet.sessionExpiryS ?? 0)) fields.sessionExpiryS = session.expiryS;
   if (settings.receiveMaximum !== 65_535) fields.receiveMaximum = settings.receiveMaximum;
   fields.maximumPacketSize = settings.packetBytesMax;
+  if (packet.authenticationMethod !== undefined) {
+    fields.authenticationMethod = packet.authenticationMethod; // [MQTT-4.12.0-5]
+    fields.authenticationData = packet.authenticationData;
+  }
   if (packet.clientId === '') fields.assignedClientId = session.clientId; // [MQTT-3.1.3-7]
   if (settings.topicAliasMaximum > 0) fields.topicAliasMaximum = settings.topicAliasMaximum;
   if (keepAliveS !== packet.keepAliveS) fields.serverKeepAliveS = keepAliveS; // [MQTT-3.1.2-21]

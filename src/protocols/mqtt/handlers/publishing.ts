@@ -7,16 +7,19 @@
  */
 import type { Route } from '../../../core/broker/route.ts';
 import { Run } from '../../../core/broker/run.ts';
+import type { TopicRewrite } from '../../../core/routing/topic-rewrite.ts';
 import { writeAcknowledgement } from '../codec/acknowledgements.ts';
 import { frameLength, headerLength, PacketType } from '../codec/frame.ts';
 import { decodePublish, PublishView } from '../codec/publish.ts';
 import { PublishRewrite, rewrite, rewrittenSize } from '../codec/publish-rewrite.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import { fillRunWithView } from '../delivery/run-of-frame.ts';
-import type { ClientState } from './client-state.ts';
+import type { ClientState, Renaming } from './client-state.ts';
 
 /** Longest run, bytes: it fits a chunk of output. Small rings and long topics make it shorter, see `runCountLimit`. */
 const runBytesMax = 60_000;
+/** What a byte of a topic costs the rules that may rename it, as bytes of publications. */
+const renamingWork = 32;
 /** Most publications in a run. */
 const runCountMax = 4_096;
 
@@ -30,6 +33,9 @@ export class Publishing {
   private stamp = 0;
   private readonly aliased = new PublishRewrite();
   private scratch = Buffer.allocUnsafeSlow(131_072);
+  /** Set with the route: the frames go on with another topic than they have; the rules make no valid topic of theirs. */
+  private isWrittenAnew = false;
+  private isRefused = false;
   /** Set by `extend`: offset after the last frame of the run, its length and count. */
   private runEnd = 0;
   private runCount = 0;
@@ -50,14 +56,14 @@ export class Publishing {
       client.fail(ReasonCode.PROTOCOL_ERROR, 'A client sends no subscription identifier'); // [MQTT-3.3.4-6]
       return position;
     }
-    const route = this.routeOf(client, buffer);
+    const { router, rewrite } = client.host;
+    const route = rewrite === null ? this.routeOf(client, buffer) : this.renamedRouteOf(client, buffer, rewrite);
     if (route === null) return position;
-    const { router } = client.host;
     if (view.qos === 2 && client.session?.receivedIds.has(view.packetId)) return this.repeated(client, frameEnd);
     this.extend(client, buffer, position, frameEnd, end, route.topicBytes.length);
     const { run } = this;
-    if (view.topicAlias > 0) {
-      this.rewriteAliased(buffer, position, route);
+    if (this.isWrittenAnew) {
+      this.writeAnew(client.layout, buffer, position, route);
       client.workBytes += run.end - run.start;
     } else {
       fillRunWithView(run, buffer, client.layout, view);
@@ -66,7 +72,10 @@ export class Publishing {
       run.detailB = this.runFrameBytes;
     }
     run.publisher = client.session;
-    if (route.topic.charCodeAt(0) === 0x24) return this.notAllowed(client); // `$` topics are the server's (4.7.2).
+    if (this.isRefused) return this.notAllowed(client, ReasonCode.TOPIC_NAME_INVALID);
+    if (route.topic.charCodeAt(0) === 0x24) return this.notAllowed(client, ReasonCode.NOT_AUTHORIZED); // `$` topics are the server's (4.7.2).
+    if (client.permissions?.mayPublish(route.topic, view.qos, view.retain === 1) !== true)
+      return this.denied(client, route);
     if (view.retain === 1 && !this.retain(client, route)) return this.suspend(client, position);
     if (!router.publish(route, run)) return this.suspend(client, position);
     client.countReceived(PacketType.PUBLISH, this.runCount);
@@ -76,6 +85,7 @@ export class Publishing {
 
   private routeOf(client: ClientState, buffer: Buffer): Route | null {
     const { view } = this;
+    this.isWrittenAnew = view.topicAlias > 0;
     const { router, settings } = client.host;
     if (view.topicAlias > settings.topicAliasMaximum) {
       client.fail(ReasonCode.TOPIC_ALIAS_INVALID); // [MQTT-3.3.2-8]
@@ -105,6 +115,38 @@ export class Publishing {
     return route;
   }
 
+  /** As `routeOf`, where rules may give the topic another name; publishers that repeat their topic are asked once. */
+  private renamedRouteOf(client: ClientState, buffer: Buffer, rules: TopicRewrite): Route | null {
+    const { view } = this;
+    const own = this.routeOf(client, buffer);
+    this.isRefused = false;
+    // An alias stands for what its topic became.
+    if (own === null || view.topicLength === 0) return own;
+    let { renaming } = client;
+    if (renaming === null || renaming.from !== own.topicBytes) {
+      renaming = this.rename(client, own, rules);
+      client.renaming = renaming;
+    }
+    if (renaming.outcome === 'same') return own;
+    this.isRefused = renaming.outcome === 'refused';
+    this.isWrittenAnew = true;
+    // The alias would stand for the name that the topic was not to keep.
+    const route = client.host.router.currentOf(renaming.route);
+    if (this.isRefused) client.aliasRoutes?.delete(view.topicAlias);
+    else if (view.topicAlias > 0) client.aliasRoutes?.set(view.topicAlias, route);
+    return route;
+  }
+
+  private rename(client: ClientState, own: Route, rules: TopicRewrite): Renaming {
+    const from = own.topicBytes;
+    client.workBytes += from.length * renamingWork;
+    const name = rules.topic(own.topic, client.values);
+    if (name === own.topic) return { from, route: own, outcome: 'same' };
+    const bytes = Buffer.from(name ?? '');
+    const route = client.host.router.routeOf(bytes, 0, bytes.length);
+    return route === null ? { from, route: own, outcome: 'refused' } : { from, route, outcome: 'renamed' };
+  }
+
   /** Finds the frames behind the first that differ from it in payload and packet identifier only. */
   private extend(
     client: ClientState,
@@ -117,7 +159,7 @@ export class Publishing {
     const { view, ids } = this;
     const ringBytes = client.host.router.runBytesMax(topicBytes);
     const bytesMax = Math.min(runBytesMax, ringBytes >>> 1);
-    const countMax = runCountLimit(view, frameEnd - position, topicBytes, bytesMax, ringBytes);
+    const countMax = runCountLimit(this.isWrittenAnew, frameEnd - position, topicBytes, bytesMax, ringBytes);
     const first = buffer[position];
     const header = view.topicStart - 2 - position;
     const bodyStart = position + header;
@@ -175,10 +217,10 @@ export class Publishing {
     return true;
   }
 
-  /** Frames with a topic alias mean something on their own connection only: they are written anew with the topic. */
-  private rewriteAliased(buffer: Buffer, position: number, route: Route): void {
+  /** Frames with a topic alias or another name than the route's: they are written with the topic of the route. */
+  private writeAnew(layout: 4 | 5, buffer: Buffer, position: number, route: Route): void {
     const { view, aliased, run, runEnd, runCount } = this;
-    aliased.level = 5;
+    aliased.level = layout;
     aliased.qos = view.qos;
     aliased.retain = view.retain;
     aliased.dup = 0;
@@ -188,7 +230,7 @@ export class Publishing {
     let uniform = true;
     for (let at = position; at < runEnd; ) {
       const next = at + frameLength(buffer, at, runEnd);
-      decodePublish(buffer, at, next, 5, view);
+      decodePublish(buffer, at, next, layout, view);
       aliased.packetId = view.packetId;
       aliased.expiryS = view.expiryS;
       const size = rewrittenSize(view, aliased);
@@ -199,8 +241,8 @@ export class Publishing {
       written += size;
       at = next;
     }
-    decodePublish(this.scratch, 0, firstBytes, 5, view);
-    fillRunWithView(run, this.scratch, 5, view);
+    decodePublish(this.scratch, 0, firstBytes, layout, view);
+    fillRunWithView(run, this.scratch, layout, view);
     run.end = written;
     run.count = runCount;
     run.detailB = uniform ? firstBytes : 0;
@@ -241,13 +283,26 @@ export class Publishing {
     return frameEnd;
   }
 
-  private notAllowed(client: ClientState): number {
+  /** By the rules. QoS 0 has no answer, and before MQTT 5 none can say why. */
+  private denied(client: ClientState, route: Route): number {
+    const { permissions, host } = client;
+    if (permissions !== null) {
+      host.access.audit({ kind: 'publish-denied', identity: permissions.identity, subject: route.topic });
+    }
+    const next = this.notAllowed(client, ReasonCode.NOT_AUTHORIZED);
+    if (host.access.deniedPublish === 'disconnect' && (this.view.qos === 0 || client.level < 5)) {
+      client.fail(ReasonCode.NOT_AUTHORIZED, 'The publication is not allowed');
+    }
+    return next;
+  }
+
+  private notAllowed(client: ClientState, reasonCode: number): number {
     client.countReceived(PacketType.PUBLISH, this.runCount);
     client.host.metrics.countDropped('not-allowed', this.runCount);
     const type = this.view.qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
     // A PUBREC with an error ends the exchange, so its identifier is not remembered (4.3.3).
     if (this.view.qos === 1 || (this.view.qos === 2 && client.level === 5)) {
-      this.writeAcknowledgements(client, type, ReasonCode.NOT_AUTHORIZED);
+      this.writeAcknowledgements(client, type, reasonCode);
     } else if (this.view.qos === 2) {
       this.acknowledge(client, 0);
     }
@@ -289,14 +344,14 @@ export class Publishing {
  * members of a shared group on other workers get each publication in a record of its own, with topic and head.
  */
 function runCountLimit(
-  view: PublishView,
+  isWrittenAnew: boolean,
   frameBytes: number,
   topicBytes: number,
   bytesMax: number,
   ringBytes: number,
 ): number {
   const shared = Math.floor((ringBytes - bytesMax) / (topicBytes + 128));
-  if (view.topicAlias === 0) return Math.min(runCountMax, shared);
+  if (!isWrittenAnew) return Math.min(runCountMax, shared);
   return Math.min(runCountMax, shared, Math.max(1, Math.floor(bytesMax / (frameBytes + topicBytes))));
 }
 

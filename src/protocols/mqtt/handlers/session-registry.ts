@@ -2,10 +2,13 @@
  * The sessions of one worker: opening, taking over, expiry, wills. One per worker; it answers for them to the session
  * directory, through which a client id moves between workers.
  */
+import type { ExclusiveClaims } from '../../../core/broker/exclusive-claims.ts';
 import type { Router } from '../../../core/broker/router.ts';
 import { Run } from '../../../core/broker/run.ts';
+import type { AccessControl, Permissions } from '../../../core/ports/access.ts';
 import type { SessionDirectory, SessionOwner } from '../../../core/ports/session-directory.ts';
 import type { Logger } from '../../../observability/log.ts';
+import { hashString } from '../../../std/hash.ts';
 import { type TimingWheel, WheelTimer } from '../../../std/timing-wheel.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import type { Delivery } from '../delivery/delivery.ts';
@@ -15,9 +18,14 @@ import type { MqttMetrics } from '../metrics.ts';
 import { generatePublish } from '../packets/generate.ts';
 import type { Will } from '../packets/types.ts';
 import type { MqttSettings } from '../settings.ts';
+import { Flight } from '../state/outgoing-window.ts';
 import { type Link, neverExpires, Session } from '../state/session.ts';
 import { headOf, restOf, restore, type SessionHead, type SessionRest } from '../state/session-transfer.ts';
+import type { StoredMessage } from '../state/stored-message.ts';
 import { MqttSubscription, type SubscriptionOptions } from '../state/subscription.ts';
+import { knownPath } from '../state/subscription-path.ts';
+import { strategyOf } from './group-settings.ts';
+import { PermissionChanges, recheck } from './permission-changes.ts';
 
 export const scope = 'mqtt';
 
@@ -28,6 +36,8 @@ export interface RegistryOptions {
   readonly delivery: Delivery;
   readonly metrics: MqttMetrics;
   readonly settings: MqttSettings;
+  readonly exclusive: ExclusiveClaims;
+  readonly access: AccessControl;
   readonly log: Logger;
 }
 
@@ -37,6 +47,7 @@ export interface OpenRequest {
   readonly expiryS: number;
   readonly inflightMax: number;
   readonly will: Will | null;
+  readonly permissions: Permissions | null;
   readonly link: Link;
 }
 
@@ -49,8 +60,13 @@ export class SessionRegistry implements SessionOwner {
   private readonly metrics: MqttMetrics;
   private readonly settings: MqttSettings;
   private readonly log: Logger;
+  readonly access: AccessControl;
+  /** Filters that one session alone may subscribe to; it holds them as long as it has the subscription. */
+  readonly exclusive: ExclusiveClaims;
   private readonly willRun = new Run();
   private subscriptionCount = 0;
+  /** The worker goes down: what its members of shared groups have not acknowledged is passed on to nobody. */
+  isDraining = false;
 
   constructor(options: RegistryOptions) {
     this.router = options.router;
@@ -60,7 +76,10 @@ export class SessionRegistry implements SessionOwner {
     this.metrics = options.metrics;
     this.settings = options.settings;
     this.log = options.log;
+    this.exclusive = options.exclusive;
+    this.access = options.access;
     options.directory.register(scope, this);
+    new PermissionChanges(this);
   }
 
   get count(): number {
@@ -85,6 +104,8 @@ export class SessionRegistry implements SessionOwner {
         const present = this.prepare(clientId, clean);
         const session = this.sessions.get(clientId) ?? this.create(clientId, request.inflightMax);
         this.bind(session, request);
+        // It may be from a time with other rules, or another user's.
+        if (present) recheck(this, session);
         opened(session, present);
       },
     });
@@ -126,6 +147,7 @@ export class SessionRegistry implements SessionOwner {
     session.expiryS = request.expiryS;
     session.window.limit = request.inflightMax;
     session.will = request.will;
+    session.permissions = request.permissions;
     this.stopTimers(session);
     this.tellMembers(session);
   }
@@ -135,6 +157,7 @@ export class SessionRegistry implements SessionOwner {
     if (session.link !== link) return;
     session.link = null;
     this.tellMembers(session);
+    if (session.expiryS > 0) this.passOnShared(session, false);
     if (!withWill) session.will = null;
     const { will, expiryS } = session;
     if (expiryS === 0) {
@@ -170,14 +193,41 @@ export class SessionRegistry implements SessionOwner {
   /** The session ends: its subscriptions go, its will is due [MQTT-3.1.2-8]. */
   private remove(session: Session): void {
     if (this.sessions.get(session.clientId) !== session) return;
+    const shared = isMember(session) ? takeShared(session, () => true) : [];
     this.forget(session);
+    for (const message of shared) this.redeliver(message, 0, true);
     this.publishWill(session);
+  }
+
+  // ---- what a member of a shared group could not finish
+
+  /**
+   * The client is away: what waits for it, or was sent with QoS 1 and not acknowledged, goes to members that are there.
+   * What was sent with QoS 2 waits for the client, and ends with its session [MQTT-4.8.2-4], [MQTT-4.8.2-5].
+   */
+  private passOnShared(session: Session, isRepeated: boolean): void {
+    if (this.isDraining || session.link !== null || !isMember(session)) return;
+    if (isRepeated && this.sessions.get(session.clientId) !== session) return;
+    takeShared(session, (message) => {
+      const memberId = session.subscriptions.get(message.share as string)?.memberId ?? 0;
+      return this.redeliver(message, memberId, false);
+    });
+  }
+
+  /** False when nobody is there for it. */
+  private redeliver(message: StoredMessage, exceptId: number, mayWait: boolean): boolean {
+    if (this.isDraining) return false;
+    const { group, filter } = knownPath(message.share as string);
+    if (!this.router.groups.hasTaker(group, filter, exceptId, mayWait)) return false;
+    const run = this.delivery.runOf(message);
+    if (run === null) return true;
+    return this.router.groups.redeliver(group, filter, run, exceptId, mayWait);
   }
 
   private forget(session: Session): void {
     this.stopTimers(session);
     this.sessions.delete(session.clientId);
-    for (const subscription of session.subscriptions.values()) this.detach(subscription);
+    for (const subscription of session.subscriptions.values()) this.detach(session, subscription);
     session.subscriptions.clear();
     // Routes that nobody publishes to now may hold the session for long; not what it kept.
     session.window.clear();
@@ -191,6 +241,7 @@ export class SessionRegistry implements SessionOwner {
     if (will === null) return;
     session.will = null;
     const { topic, payload, qos, retain, properties } = will;
+    if (!this.mayPublishWill(session, topic, qos, retain)) return;
     const frame = generatePublish({ topic, payload, qos, retain, packetId: qos === 0 ? 0 : 1, properties }, 5);
     const run = this.willRun;
     fillRunWithFrame(run, frame, 5);
@@ -202,6 +253,15 @@ export class SessionRegistry implements SessionOwner {
       run.publisher = session;
     }
     this.router.publishOwned(topic, run);
+  }
+
+  /** By the rules of now, since that is when it is published. */
+  private mayPublishWill({ permissions, clientId }: Session, topic: string, qos: number, retain: boolean): boolean {
+    if (permissions?.mayPublish(topic, qos, retain) === true) return true;
+    this.metrics.countDropped('not-allowed', 1);
+    const identity = permissions?.identity ?? { tenant: '', user: '', clientId, address: '' };
+    this.access.audit({ kind: 'publish-denied', identity, subject: topic });
+    return false;
   }
 
   // ---- subscriptions
@@ -241,6 +301,7 @@ export class SessionRegistry implements SessionOwner {
         filter,
         new SessionMember(session, this.delivery, subscription),
         done,
+        { strategy: strategyOf(this.settings, group), seed: hashString(session.clientId) },
       );
     }
     return true;
@@ -256,11 +317,14 @@ export class SessionRegistry implements SessionOwner {
     const subscription = session.subscriptions.get(path);
     if (subscription === undefined) return false;
     session.subscriptions.delete(path);
-    this.detach(subscription);
+    this.detach(session, subscription);
     return true;
   }
 
-  private detach(subscription: MqttSubscription): void {
+  private detach(session: Session, subscription: MqttSubscription): void {
+    if (knownPath(subscription.path).kind === 'exclusive') {
+      this.exclusive.release(subscription.filter, session.clientId);
+    }
     if (subscription.memberId !== 0) this.router.groups.leave(subscription.memberId);
     else this.router.unsubscribe(subscription);
     this.subscriptionCount--;
@@ -268,8 +332,9 @@ export class SessionRegistry implements SessionOwner {
   }
 
   private tellMembers(session: Session): void {
+    // What others sent before they knew is passed on too.
     for (const { memberId } of session.subscriptions.values())
-      if (memberId !== 0) this.router.groups.statusChanged(memberId);
+      if (memberId !== 0) this.router.groups.statusChanged(memberId, () => this.passOnShared(session, true));
   }
 
   private countSessions(): void {
@@ -289,7 +354,10 @@ export class SessionRegistry implements SessionOwner {
     const session = this.create(clientId, this.settings.inflightMax);
     session.expiryS = head.expiryS;
     for (const { path, filter, options } of head.subscriptions) {
-      this.subscribe(session, path, groupOf(path), filter, options, () => undefined);
+      const { kind, group } = knownPath(path);
+      this.subscribe(session, path, kind === 'shared' ? group : null, filter, options, () => undefined);
+      // The former owner on this node holds it for the same client, so that nobody else can be in between.
+      if (kind === 'exclusive') this.exclusive.claim(filter, clientId, () => undefined);
     }
     session.epochFloor = this.router.nextEpoch();
     return session.epochFloor;
@@ -321,14 +389,38 @@ export class SessionRegistry implements SessionOwner {
     this.remove(session);
   }
 
+  /** All of them, connected or not. */
+  sessionList(): readonly Session[] {
+    return [...this.sessions.values()];
+  }
+
   /** Visits every connected client. */
   forEachLink(visit: (link: Link) => void): void {
     for (const { link } of [...this.sessions.values()]) if (link !== null) visit(link);
   }
 }
 
-/** The group's name in `$share/<group>/<filter>`, or null. */
-export function groupOf(path: string): string | null {
-  if (!path.startsWith('$share/')) return null;
-  return path.slice(7, path.indexOf('/', 7));
+/** Whether it has a shared subscription. */
+function isMember(session: Session): boolean {
+  for (const { memberId } of session.subscriptions.values()) if (memberId !== 0) return true;
+  return false;
+}
+
+/**
+ * Takes messages of shared subscriptions out of the session, oldest first: those in flight with QoS 1 and those that
+ * wait. `isTaken` says of each whether it goes. Answers those that went.
+ */
+function takeShared(session: Session, isTaken: (message: StoredMessage) => boolean): StoredMessage[] {
+  const taken: StoredMessage[] = [];
+  const takes = (message: StoredMessage | null): boolean => {
+    if (message === null || message.share === null || !isTaken(message)) return false;
+    taken.push(message);
+    return true;
+  };
+  const { window, queue } = session;
+  window.forEach((id, state, message) => {
+    if (state === Flight.AWAITS_PUBACK && takes(message)) window.free(id);
+  });
+  queue?.takeWhere(takes);
+  return taken;
 }

@@ -1,15 +1,17 @@
 /** SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11). Thread: the connection's worker. */
 import type { Router } from '../../../core/broker/router.ts';
 import { filterError } from '../../../core/routing/topic.ts';
+import { literalValue } from '../../../core/routing/topic-rewrite.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import type { RetainedDelivery } from '../delivery/delivery.ts';
+import { reasonName } from '../errors.ts';
 import { generateSuback, generateUnsuback } from '../packets/generate.ts';
 import type { Subscription as Requested, SubscribePacket, UnsubscribePacket } from '../packets/types.ts';
 import { RetainedReplay } from '../state/retained-replay.ts';
 import type { Session } from '../state/session.ts';
 import type { SubscriptionOptions } from '../state/subscription.ts';
+import { knownPath, parsePath } from '../state/subscription-path.ts';
 import type { ClientState, RetainedRequest } from './client-state.ts';
-import { groupOf } from './session-registry.ts';
 
 /** Subscribes to every filter and answers when every publication reaches all of them [MQTT-3.8.4-1]. */
 export function onSubscribe(client: ClientState, session: Session, packet: SubscribePacket): void {
@@ -23,35 +25,127 @@ export function onSubscribe(client: ClientState, session: Session, packet: Subsc
     client.send(generateSuback({ packetId: packet.packetId, reasonCodes }, client.level));
     sendRetained(client, retained);
   };
-  for (const requested of packet.subscriptions) {
-    const refusal = refusalOf(client, session, requested);
-    reasonCodes.push(refusal === 0 ? requested.qos : refusal);
-    if (refusal !== 0) continue;
+  const identifier = packet.subscriptionIdentifier ?? 0;
+  for (const [index, asked] of packet.subscriptions.entries()) {
+    const requested = client.host.rewrite === null ? asked : renamed(client, asked);
+    const refusal = requested === null ? ReasonCode.TOPIC_FILTER_INVALID : refusalOf(client, session, requested);
+    reasonCodes.push(refusal === 0 ? asked.qos : refusal);
+    if (requested === null || refusal !== 0) continue;
     unfinished++;
-    subscribe(client, session, requested, packet.subscriptionIdentifier ?? 0, retained, finished);
+    const subscribed = (isGranted: boolean): void => {
+      if (isGranted) subscribe(client, session, requested, identifier, retained, finished);
+      else {
+        reasonCodes[index] = ReasonCode.QUOTA_EXCEEDED;
+        finished();
+      }
+    };
+    if (knownPath(requested.filter).kind === 'exclusive') claim(client, session, requested.filter, subscribed);
+    else subscribed(true);
   }
   finished();
 }
 
-/** 0, or the reason why this filter is refused. */
-function refusalOf(client: ClientState, session: Session, { filter: path, noLocal }: Requested): number {
-  const { settings } = client.host;
-  const filter = filterOf(path);
-  if (filter === null || filterError(filter) !== undefined) return ReasonCode.TOPIC_FILTER_INVALID;
-  // Nobody may, so that it is no question of rights: the failure without a reason, the same in all versions.
-  if (settings.subscribeDenied.includes(filter)) return ReasonCode.UNSPECIFIED_ERROR;
-  if (session.subscriptions.size >= settings.subscriptionsMax && !session.subscriptions.has(path))
-    return ReasonCode.QUOTA_EXCEEDED;
-  // The parser refuses the whole packet for "no local" on a shared subscription [MQTT-3.8.3-4].
-  return noLocal && groupOf(path) !== null ? ReasonCode.PROTOCOL_ERROR : 0;
+/** The subscription under the name that the rewrite rules give it; null when they make no name of it. */
+function renamed(client: ClientState, asked: Requested): Requested | null {
+  const filter = renamedPath(client, asked.filter);
+  return filter === null ? null : { ...asked, filter };
 }
 
-/** The filter behind `$share/<group>/`, or null when the group's name is not valid [MQTT-4.8.2-1], [MQTT-4.8.2-2]. */
-function filterOf(path: string): string | null {
-  if (!path.startsWith('$share/')) return path;
-  const end = path.indexOf('/', 7);
-  if (end <= 7 || /[+#]/.test(path.slice(7, end))) return null;
-  return path.slice(end + 1);
+/** Prefixes such as `$share/<group>/` stay; the filter behind them is renamed. */
+function renamedPath(client: ClientState, path: string): string | null {
+  const parts = parsePath(path);
+  const { rewrite } = client.host;
+  if (parts === null || rewrite === null) return path; // Refused as it is.
+  const filter = rewrite.filter(parts.filter, client.values);
+  // A prefix is the client's to write, and no rule's.
+  if (filter === null || parsePath(filter)?.kind !== 'plain') return null;
+  return parts.prefix + filter;
+}
+
+/**
+ * Makes the session the one that subscribes to an exclusive filter, until it ends or unsubscribes. `decided` is told
+ * false when another session of the node has the filter.
+ */
+function claim(client: ClientState, session: Session, path: string, decided: (isGranted: boolean) => void): void {
+  const { registry } = client.host;
+  const { filter } = knownPath(path);
+  client.claimed ??= new Set();
+  const { claimed } = client;
+  claimed.add(path);
+  registry.exclusive.claim(filter, session.clientId, (isGranted) => {
+    // Unsubscribed, or gone, while other workers were asked.
+    const isWanted = claimed.delete(path) && client.session === session;
+    if (isGranted && !isWanted && !session.subscriptions.has(path))
+      registry.exclusive.release(filter, session.clientId);
+    decided(isGranted && isWanted);
+  });
+}
+
+/** Subscriptions that the settings give every client. Called when CONNACK is on its way. */
+export function subscribeAutomatically(client: ClientState, session: Session): void {
+  const retained: RetainedRequest[] = [];
+  let unfinished = 1;
+  const finished = (): void => {
+    unfinished--;
+    if (unfinished === 0 && !client.connection.closed) sendRetained(client, retained);
+  };
+  for (const rule of client.host.settings.autoSubscribe) {
+    const filter = filled(rule.filter, client);
+    if (filter === null) continue;
+    const requested = { ...rule, filter } as Requested;
+    const refusal = refusalOf(client, session, requested);
+    if (refusal !== 0) {
+      const { clientId } = session;
+      client.host.log.warn('Cannot subscribe a client automatically', {
+        clientId,
+        filter,
+        reason: reasonName(refusal),
+      });
+      continue;
+    }
+    unfinished++;
+    const subscribed = (isGranted: boolean): void => {
+      if (isGranted) subscribe(client, session, requested, 0, retained, finished);
+      else finished();
+    };
+    if (knownPath(filter).kind === 'exclusive') claim(client, session, filter, subscribed);
+    else subscribed(true);
+  }
+  finished();
+}
+
+/** The filter of a rule with the client's own values, or null when one of them is no part of a level. */
+function filled(filter: string, client: ClientState): string | null {
+  let isWhole = true;
+  const text = filter.replaceAll(/\$\{([^}]*)\}/g, (_, name: string) => {
+    const value = literalValue(client.values(name));
+    if (value === null) isWhole = false;
+    return value ?? '';
+  });
+  return isWhole ? text : null;
+}
+
+function maySubscribe({ permissions, host }: ClientState, filter: string, qos: number): boolean {
+  if (permissions === null) return false;
+  if (permissions.maySubscribe(filter, qos)) return true;
+  host.access.audit({ kind: 'subscribe-denied', identity: permissions.identity, subject: filter });
+  return false;
+}
+
+/** 0, or the reason why this filter is refused. */
+function refusalOf(client: ClientState, session: Session, { filter: path, noLocal, qos }: Requested): number {
+  const { settings } = client.host;
+  const parts = parsePath(path);
+  if (parts === null || filterError(parts.filter) !== undefined) return ReasonCode.TOPIC_FILTER_INVALID;
+  const { kind, filter } = parts;
+  if (kind === 'exclusive' && !settings.exclusiveSubscriptions) return ReasonCode.TOPIC_FILTER_INVALID;
+  // Nobody may, so that it is no question of rights: the failure without a reason, the same in all versions.
+  if (settings.subscribeDenied.includes(filter)) return ReasonCode.UNSPECIFIED_ERROR;
+  if (!maySubscribe(client, filter, qos)) return ReasonCode.NOT_AUTHORIZED; // Below MQTT 5 it is 0x80.
+  if (session.subscriptions.size >= settings.subscriptionsMax && !session.subscriptions.has(path))
+    return ReasonCode.QUOTA_EXCEEDED;
+  // The parser refuses the whole packet for "no local" on `$share/` [MQTT-3.8.3-4]; `$queue/` is no part of MQTT.
+  return noLocal && kind === 'shared' ? ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR : 0;
 }
 
 function subscribe(
@@ -64,8 +158,8 @@ function subscribe(
 ): void {
   const { qos, noLocal, retainAsPublished, retainHandling, filter: path } = requested;
   const options: SubscriptionOptions = { qos, noLocal, retainAsPublished, retainHandling, identifier };
-  const group = groupOf(path);
-  const filter = filterOf(path) as string;
+  const { kind, group: name, filter } = knownPath(path);
+  const group = kind === 'shared' ? name : null;
   const { registry } = client.host;
   const isNew = registry.subscribe(session, path, group, filter, options, done);
   // Retained messages are not sent to shared subscriptions (4.8.2); otherwise as Retain Handling says [MQTT-3.3.1-9..11].
@@ -99,10 +193,12 @@ function matchRetained(router: Router, { filter, qos, identifier }: RetainedRequ
 
 /** [MQTT-3.10.4-4] answered even when nothing was subscribed. */
 export function onUnsubscribe(client: ClientState, session: Session, packet: UnsubscribePacket): void {
-  const reasonCodes = packet.filters.map((path) => {
-    if (client.host.registry.unsubscribe(session, path)) return ReasonCode.SUCCESS;
-    const filter = filterOf(path);
-    const isValid = filter !== null && filterError(filter) === undefined;
+  const reasonCodes = packet.filters.map((asked) => {
+    const path = client.host.rewrite === null ? asked : (renamedPath(client, asked) ?? asked);
+    const wasClaimed = client.claimed?.delete(path) === true;
+    if (client.host.registry.unsubscribe(session, path) || wasClaimed) return ReasonCode.SUCCESS;
+    const filter = parsePath(path)?.filter;
+    const isValid = filter !== undefined && filterError(filter) === undefined;
     return isValid ? ReasonCode.NO_SUBSCRIPTION_EXISTED : ReasonCode.TOPIC_FILTER_INVALID;
   });
   client.send(generateUnsuback({ packetId: packet.packetId, reasonCodes }, client.level));

@@ -29,6 +29,14 @@ export class MessageQueue {
     return message;
   }
 
+  /** Takes out those that `isTaken` says so of; the order of the others stays. */
+  takeWhere(isTaken: (message: StoredMessage) => boolean): void {
+    const left = this.toArray().filter((message) => !isTaken(message));
+    this.items = left;
+    this.head = 0;
+    this.bytes = left.reduce((sum, message) => sum + message.end - message.start, 0);
+  }
+
   toArray(): StoredMessage[] {
     return this.items.slice(this.head);
   }

@@ -8,6 +8,8 @@ export class RetainedReplay<Request, Message> {
   private readonly match: (request: Request) => readonly Message[];
   private requests: Request[] = [];
   private requestIndex = 0;
+  /** Whose messages are due. */
+  private current: Request | null = null;
   private messages: readonly Message[] = [];
   private messageIndex = 0;
 
@@ -34,11 +36,23 @@ export class RetainedReplay<Request, Message> {
     this.messageIndex++;
   }
 
+  /** Leaves out the subscriptions that `isUnwanted` says so of. */
+  drop(isUnwanted: (request: Request) => boolean): void {
+    const { requestIndex, requests, current } = this;
+    if (current !== null && isUnwanted(current)) {
+      this.messages = [];
+      this.messageIndex = 0;
+    }
+    this.requests = requests.slice(requestIndex).filter((request) => !isUnwanted(request));
+    this.requestIndex = 0;
+  }
+
   /** Looks up the next subscription; false when there is none, and all is done. */
   lookUp(): boolean {
     const { requests, requestIndex } = this;
     if (requestIndex === requests.length) return false;
     this.requestIndex++;
+    this.current = requests[requestIndex];
     this.messages = this.match(requests[requestIndex]);
     this.messageIndex = 0;
     if (this.requestIndex === requests.length) {

@@ -4,6 +4,7 @@
  *
  * Sessions live in memory. What has to be kept on disk later is exactly what `session-transfer.ts` writes down.
  */
+import type { Permissions } from '../../../core/ports/access.ts';
 import type { CloseReason, Connection } from '../../../core/ports/connection.ts';
 import type { WheelTimer } from '../../../std/timing-wheel.ts';
 import type { ProtocolLevel } from '../codec/frame.ts';
@@ -27,6 +28,10 @@ export interface Link {
   readonly hasPendingRetained: boolean;
   /** Ends the connection, for an MQTT 5 client with a DISCONNECT that says why. */
   end(reasonCode: number, reason: CloseReason): void;
+  /** What the client may do was replaced. */
+  adopt(permissions: Permissions): void;
+  /** Subscriptions ended because rules deny them now; the client is told as the settings say. */
+  revoked(subscriptions: readonly MqttSubscription[]): void;
 }
 
 /** "The Session does not expire" (3.1.2.11.2). */
@@ -45,6 +50,8 @@ export class Session {
   queue: MessageQueue | null = null;
   readonly receivedIds = new PacketIdSet();
   will: Will | null = null;
+  /** Of the client that had it last, for what happens while it is away; null before the first one. */
+  permissions: Permissions | null = null;
   /** Publications that were routed before this epoch are the former owner's; -1 when there was none. */
   epochFloor = -1;
   /** Runs while the client is away. */

@@ -16,6 +16,8 @@ export interface StoredMessage {
   readonly identifiers: Uint8Array | null;
   /** Unix time in ms after which it is not delivered any more [MQTT-3.3.2-5]; 0 for never. */
   readonly expiresAtMs: number;
+  /** Path of the shared subscription that it was given for: another member may take it over. Null for others. */
+  readonly share: string | null;
   /** Routing epoch at which it was routed, see `SessionOwner.releaseSession`. */
   readonly epoch: number;
 }

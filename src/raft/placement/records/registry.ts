@@ -1,5 +1,7 @@
 /** All kinds of typed records, one line each: a new kind is a file in this folder and a line here. Any thread. */
 import type { RecordKind } from '../record-kind.ts';
+import { accessBlockKind } from './access-block.ts';
+import { accessRuleKind } from './access-rule.ts';
 import { configurationKind } from './configuration.ts';
 import { consumerGroupKind } from './consumer-group.ts';
 import { nodeKind } from './node.ts';
@@ -23,6 +25,8 @@ export const recordKinds: readonly RecordKind<unknown>[] = [
   ruleKind,
   configurationKind,
   nodeKind,
+  accessRuleKind,
+  accessBlockKind,
 ];
 
 const managedTags = new Set(recordKinds.filter(({ isManaged }) => isManaged).map(({ tag }) => tag));

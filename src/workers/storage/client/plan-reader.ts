@@ -1,6 +1,9 @@
 /**
  * Reads batches from files by a plan of the storage host, on the thread that wants them: Node's file threads wait for the disk, the
  * page cache is read without the host, and every batch is checked here. Owned by the storage client of a thread.
+ *
+ * While somebody appends, what is not in the page cache is read at the node's pace of cold reads, in small pieces and past the page cache,
+ * so that the syncs of the producers need not wait behind it. Otherwise everything is read as the kernel likes it best.
  */
 import { close, open, read } from 'node:fs';
 import {
@@ -13,33 +16,64 @@ import {
 } from '../../../core/batch/batch-format.ts';
 import type { FilePlan } from '../../../core/ports/read-plan.ts';
 import type { ReadAnswer, ReadRequest } from '../../../core/ports/stream-store.ts';
+import type { ColdGate } from './cold-gate.ts';
+import { DirectFile, sizeOf } from './direct-file.ts';
+import { PageProbe } from './page-probe.ts';
 
 /** Read at once: less costs as much, and more takes the thread's time for the check sums. */
 const readBytesMin = 32 * 1024;
 const readBytesMax = 2 * 1024 * 1024;
+/** Of a cold read beside producers: a sync waits for one of them, 0.2 ms on a quick disk. */
+const coldBytesMax = 256 * 1024;
+/** What lies behind a cold page is taken for cold without looking. */
+const coldStrideBytes = 1024 * 1024;
+/** Behind a cold read that went through the page cache: the kernel has read ahead, and would go on if it were followed. */
+const coldReadAheadBytes = 16 * 1024 * 1024;
 const openFilesMax = 32;
 /** Files that were not used for this long are closed, ms. */
 const idleMs = 5_000;
 
 interface OpenFile {
   readonly descriptor: Promise<number>;
+  /** Past the page cache; null where that does not go. */
+  direct: Promise<DirectFile | null> | null;
+  isDirectUseless: boolean;
   readers: number;
   usedMs: number;
+  /** Bytes from `coldFrom` to `coldEnd` are not in the page cache, as far as is known. */
+  coldFrom: number;
+  coldEnd: number;
   /** To be closed when nobody reads. */
   isDropped: boolean;
+}
+
+/** Reads `length` bytes, or only as many as the pace lets it; at least `least`, though. Less at the end of the file. Null: closed. */
+type PieceReader = (position: number, length: number, least: number) => Promise<Piece | null>;
+
+interface Piece {
+  readonly bytes: Buffer;
+  readonly wanted: number;
 }
 
 export class PlanReader {
   /** Least recently used first. */
   readonly #files = new Map<string, OpenFile>();
+  readonly #gate: ColdGate | null;
+  readonly #probe = new PageProbe();
   #timer: NodeJS.Timeout | null = null;
 
-  /** Null when the file is not what the plan says: the host must be asked why. */
+  /** Without a gate nothing has a pace. */
+  constructor(gate: ColdGate | null = null) {
+    this.#gate = gate;
+  }
+
+  /** Null when the file is not what the plan says, or this was closed: the host must be asked why. */
   async read(plan: FilePlan, request: ReadRequest): Promise<ReadAnswer | null> {
     const file = this.#open(plan);
     file.readers += 1;
     try {
-      return await collect(await file.descriptor, plan, request);
+      const descriptor = await file.descriptor;
+      return await collect(this.#pieceReader(file, descriptor, plan), plan, request);
     } catch {
       // It cannot be opened or read; the host's own try will say what is the matter.
       this.#drop(plan);
@@ -55,12 +89,50 @@ export class PlanReader {
     this.#timer = null;
     for (const file of this.#files.values()) dropFile(file);
     this.#files.clear();
+    this.#gate?.close();
+    this.#probe.close();
+  }
+
+  #pieceReader(file: OpenFile, descriptor: number, plan: FilePlan): PieceReader {
+    const gate = this.#gate;
+    return async (position, length, least) => {
+      if (gate === null || !gate.isInForce)
+        return { bytes: await readAt(descriptor, length, position), wanted: length };
+      if (await this.#isCached(gate, file, descriptor, position)) {
+        const bytes = await this.#readCached(gate, file, descriptor, length, position);
+        return { bytes, wanted: length };
+      }
+      const wanted = Math.min(length, Math.max(coldBytesMax, least));
+      const bytes = await gate.pass(wanted, () => readCold(file, descriptor, plan, wanted, position));
+      return bytes === null ? null : { bytes, wanted };
+    };
+  }
+
+  async #isCached(gate: ColdGate, file: OpenFile, descriptor: number, position: number): Promise<boolean> {
+    if (file.coldFrom <= position && position < file.coldEnd) return false;
+    const isCached = await this.#probe.isCached(descriptor, position, () => gate.quietMark());
+    // Unknown counts as cold, but only this once.
+    if (isCached === false) noteCold(file, position, coldStrideBytes);
+    return isCached === true;
+  }
+
+  /** The first page is in the page cache; the others may not be. */
+  async #readCached(gate: ColdGate, file: OpenFile, descriptor: number, length: number, at: number): Promise<Buffer> {
+    const mark = gate.quietMark();
+    const before = this.#probe.diskBytes() ?? 0;
+    const bytes = await readAt(descriptor, length, at);
+    const read = (this.#probe.diskBytes() ?? 0) - before;
+    if (read * 2 >= length && mark !== null && mark === gate.quietMark()) noteCold(file, at, coldReadAheadBytes);
+    return bytes;
   }
 
   #open(plan: FilePlan): OpenFile {
     const key = keyOf(plan);
     let file = this.#files.get(key);
-    if (file === undefined) file = { descriptor: openFile(plan.path), readers: 0, usedMs: 0, isDropped: false };
+    file ??= {
+      ...{ descriptor: openFile(plan.path), direct: null, isDirectUseless: false },
+      ...{ readers: 0, usedMs: 0, coldFrom: 0, coldEnd: 0, isDropped: false },
+    };
     file.usedMs = performance.now();
     this.#files.delete(key);
     this.#files.set(key, file);
@@ -118,6 +190,32 @@ function closeFile(file: OpenFile): void {
     (descriptor) => close(descriptor, () => undefined),
     () => undefined,
   );
+  void file.direct?.then((direct) => direct?.close());
+}
+
+function noteCold(file: OpenFile, position: number, bytes: number): void {
+  file.coldFrom = position;
+  file.coldEnd = position + bytes;
+}
+
+/** Past the page cache, unless the system cannot, or the file is still written to: a writer would have to wait for the read. */
+async function readCold(
+  file: OpenFile,
+  descriptor: number,
+  plan: FilePlan,
+  length: number,
+  position: number,
+): Promise<Buffer> {
+  if (file.direct === null && (await sizeOf(descriptor)) === plan.end) file.direct ??= DirectFile.of(descriptor);
+  const direct = await file.direct;
+  if (direct === null || file.isDirectUseless) return readAt(descriptor, length, position);
+  try {
+    return await direct.read(length, position);
+  } catch {
+    // Another alignment, or a disk's error, which the plain read will meet as well.
+    file.isDirectUseless = true;
+    return readAt(descriptor, length, position);
+  }
 }
 
 function readAt(descriptor: number, length: number, position: number): Promise<Buffer> {
@@ -129,17 +227,19 @@ function readAt(descriptor: number, length: number, position: number): Promise<B
   });
 }
 
-async function collect(descriptor: number, plan: FilePlan, request: ReadRequest): Promise<ReadAnswer | null> {
+async function collect(read: PieceReader, plan: FilePlan, request: ReadRequest): Promise<ReadAnswer | null> {
   const walk = new PlanWalk(plan, request);
   const wanted = Math.min(readBytesMax, Math.max(readBytesMin, request.bytesMax));
   let least = 0;
   while (!walk.isDone) {
     const length = Math.min(plan.end - walk.position, Math.max(wanted, least));
     if (length <= 0) break;
-    const bytes = await readAt(descriptor, length, walk.position);
+    const piece = await read(walk.position, length, least);
+    if (piece === null) return null;
+    const { bytes, wanted: asked } = piece;
     least = walk.take(bytes);
     // The file is shorter than the plan says.
-    if (bytes.length < length && least > bytes.length) return null;
+    if (bytes.length < asked && least > bytes.length) return null;
   }
   return walk.answer();
 }

@@ -23,6 +23,7 @@ import type { HostToClient, SentAnswer, SentPlan, SlotOrError, StorageCall } fro
 import { AppendLane } from './append-lane.ts';
 import { CallLane } from './call-lane.ts';
 import { ClientPartition, type PartitionOwner } from './client-partition.ts';
+import { ColdGate } from './cold-gate.ts';
 import { PlanReader } from './plan-reader.ts';
 
 export interface StorageClientOptions {
@@ -30,6 +31,8 @@ export interface StorageClientOptions {
   readonly adapter: string;
   /** A line for the host and one for each client. */
   readonly doorbells: SharedArrayBuffer;
+  /** See `cold-pace.ts`; the same lines. */
+  readonly coldPace: SharedArrayBuffer;
   /** The line of this thread. */
   readonly line: number;
   /** Appends without an answer, in bytes; beyond it appends are refused. */
@@ -48,7 +51,7 @@ export class StorageClient implements StreamStore, PartitionOwner {
   readonly #doorbell: Doorbell;
   readonly #appends: AppendLane;
   readonly #calls = new CallLane();
-  readonly #reader = new PlanReader();
+  readonly #reader: PlanReader;
   readonly #partitions = new Map<string, ClientPartition>();
   readonly #bySlot = new Map<number, ClientPartition>();
   readonly #opening = new Map<string, Promise<ClientPartition>>();
@@ -71,6 +74,7 @@ export class StorageClient implements StreamStore, PartitionOwner {
     this.adapter = options.adapter;
     this.#options = options;
     this.#doorbell = new Doorbell(options.doorbells, options.line);
+    this.#reader = new PlanReader(new ColdGate(options.coldPace, options.line));
     this.#appends = new AppendLane({
       unansweredBytesMax: options.unansweredBytesMax,
       ringHost: () => this.#ringHost(),

@@ -19,13 +19,14 @@ export class HostCalls {
   readonly #store: StreamStore;
   readonly #partitions: PartitionTable;
   readonly #metrics: StorageMetrics;
-  readonly #removed: (slot: number) => void;
+  readonly #removed: (slot: number | null, name: string) => void;
 
   constructor(
     store: StreamStore,
     partitions: PartitionTable,
     metrics: StorageMetrics,
-    removed: (slot: number) => void,
+    /** `slot` null: nobody had it open. */
+    removed: (slot: number | null, name: string) => void,
   ) {
     this.#store = store;
     this.#partitions = partitions;
@@ -54,7 +55,7 @@ export class HostCalls {
         return Promise.all(call.names.map((name) => this.#reopen(name)));
       case 'remove': {
         const removed = await this.#partitions.remove(call.name);
-        if (removed !== null) this.#removed(removed.slot);
+        this.#removed(removed?.slot ?? null, call.name);
         return null;
       }
       case 'names':

@@ -7,8 +7,11 @@ import type { StreamStore } from '../../../core/ports/stream-store.ts';
 import { openJournalStore } from '../../../journal/stream-store.ts';
 import type { Logger } from '../../../observability/log.ts';
 import { assert } from '../../../std/assert.ts';
+import { ColdPace } from '../cold-pace.ts';
 import { type JournalSettings, journalName } from '../journal-settings.ts';
 import type { StorageStart } from '../messages.ts';
+import { openTierObjects, tierLimitsOf } from '../tier-settings.ts';
+import { ColdPaceControl } from './cold-pace-control.ts';
 import type { StorageMetrics } from './storage-metrics.ts';
 
 export interface OpenedStore {
@@ -21,18 +24,33 @@ export interface OpenedStore {
 export async function openStore(start: StorageStart, log: Logger, metrics: StorageMetrics): Promise<OpenedStore> {
   const { adapter: name, settings, folder } = start;
   if (name === journalName) {
-    const store = openJournal(settings as JournalSettings, folder, log, metrics);
+    const store = await openJournal(settings as JournalSettings, folder, log, metrics, new ColdPace(start.coldPace));
     return { store, takesSharedMemory: true };
   }
   const { storageAdapters } = await import('../../../storage/registry.ts');
   const adapter = storageAdapters.find((candidate) => candidate.name === name);
   assert(adapter !== undefined, `the configuration names a storage adapter: ${name}`);
-  const store = await adapter.open(settings, { folder: join(folder, name), log, limits: {} });
+  const store = await adapter.open(settings, {
+    folder: join(folder, name),
+    log,
+    limits: { onLost: () => metrics.add('lost', 1) },
+  });
   return { store, takesSharedMemory: false };
 }
 
-function openJournal(settings: JournalSettings, folder: string, log: Logger, metrics: StorageMetrics): StreamStore {
-  const { directories, tailBytes, freeBytesMin } = settings;
+async function openJournal(
+  settings: JournalSettings,
+  folder: string,
+  log: Logger,
+  metrics: StorageMetrics,
+  pace: ColdPace,
+): Promise<StreamStore> {
+  const { directories, tailBytes, freeBytesMin, coldReadBytesPerSMin, coldReadBytesPerSMax } = settings;
+  const limits = { minBytesPerS: coldReadBytesPerSMin, maxBytesPerS: coldReadBytesPerSMax };
+  const control = new ColdPaceControl(pace, limits);
+  const { tier } = settings;
+  const objects = tier.enabled ? await openTierObjects(tier) : null;
+  if (objects !== null) log.info('Older segments go to a cold tier', { place: objects.place });
   return openJournalStore({
     directories: directories.length === 0 ? [join(folder, journalName)] : directories,
     tailBytes,
@@ -41,6 +59,10 @@ function openJournal(settings: JournalSettings, folder: string, log: Logger, met
       log.warn('Journal reports a fault', { event: type, ...fields });
       metrics.add('faults', 1);
     },
-    onRound: (round) => metrics.round(round),
+    onRound: (round) => {
+      metrics.round(round);
+      control.onRound(round.writeMs);
+    },
+    ...(objects === null ? {} : { tier: { objects, report: metrics.tier, ...tierLimitsOf(tier) } }),
   });
 }

@@ -5,10 +5,12 @@
  */
 import type { StreamStore } from '../../../core/ports/stream-store.ts';
 import type { Doorbell } from '../../../shm/doorbell.ts';
+import type { ColdGate } from '../client/cold-gate.ts';
 import type { StorageLink } from '../link.ts';
 import type { ClientToHost } from '../messages.ts';
 import { HostCalls } from './host-calls.ts';
 import { HostLink, type LinkOwner } from './host-link.ts';
+import { HostedStore } from './hosted-store.ts';
 import { type HostedPartition, PartitionTable } from './partition-table.ts';
 import type { StorageMetrics } from './storage-metrics.ts';
 
@@ -19,11 +21,17 @@ export interface StorageHostOptions {
   /** The line of the host; nobody listens to it yet. */
   readonly doorbell: Doorbell;
   readonly metrics: StorageMetrics;
+  /** A client removed a stream. */
+  readonly onRemoved?: (name: string) => void;
+  /** Of this thread, for what services read of files. */
+  readonly coldGate?: ColdGate | null;
 }
 
 export class StorageHost implements LinkOwner {
   readonly metrics: StorageMetrics;
   readonly takesSharedMemory: boolean;
+  /** The store, for services on this thread. */
+  readonly local: StreamStore;
   readonly #store: StreamStore;
   readonly #doorbell: Doorbell;
   readonly #partitions: PartitionTable;
@@ -37,13 +45,17 @@ export class StorageHost implements LinkOwner {
   /** Of this turn; 0 when nobody has asked for it. */
   #nowMs = 0;
 
-  constructor({ store, takesSharedMemory, doorbell, metrics }: StorageHostOptions) {
+  constructor({ store, takesSharedMemory, doorbell, metrics, onRemoved, coldGate = null }: StorageHostOptions) {
     this.metrics = metrics;
     this.takesSharedMemory = takesSharedMemory;
     this.#store = store;
     this.#doorbell = doorbell;
     this.#partitions = new PartitionTable(store);
-    this.#calls = new HostCalls(store, this.#partitions, metrics, (slot) => this.#tellRemoved(slot));
+    this.local = new HostedStore(store, (name) => this.#removeHosted(name), coldGate);
+    this.#calls = new HostCalls(store, this.#partitions, metrics, (slot, name) => {
+      if (slot !== null) this.#tellRemoved(slot);
+      onRemoved?.(name);
+    });
     this.#unsubscribe = store.onHealth((health) => {
       for (const link of this.#links) link.send({ type: 'health', health });
     });
@@ -72,6 +84,7 @@ export class StorageHost implements LinkOwner {
    */
   async stop(): Promise<void> {
     this.#isStopping = true;
+    await this.local.close();
     for (const link of this.#links) while (link.hasNext) link.take();
     try {
       await this.#store.close();
@@ -165,6 +178,11 @@ export class StorageHost implements LinkOwner {
     if (!this.#links.delete(link)) return;
     link.close();
     for (const hosted of this.#partitions.all) hosted.unwatch(link);
+  }
+
+  async #removeHosted(name: string): Promise<void> {
+    const removed = await this.#partitions.remove(name);
+    if (removed !== null) this.#tellRemoved(removed.slot);
   }
 
   #tellRemoved(slot: number): void {

@@ -1,9 +1,11 @@
-/** The administration API over a real listener and a store in memory, for the resources about streams and records. */
+/** The administration API over a real listener and a store in memory, for the resources about what is kept. */
 import { adminRoutes } from '../../../../src/admin/api/routes.ts';
+import type { AccessAdministration } from '../../../../src/core/ports/access-administration.ts';
 import type { StreamStore } from '../../../../src/core/ports/stream-store.ts';
 import { loadHttpAdapter } from '../../../../src/net/http/choose.ts';
 import type { HttpListener } from '../../../../src/net/http/port.ts';
 import { openMemoryStore } from '../../../../src/storage/memory/memory-store.ts';
+import { type LocalServices, startLocalServices } from '../../../support/storage/local-services.ts';
 
 export interface Answer {
   readonly status: number;
@@ -16,11 +18,13 @@ const nobody = (): never => {
 
 export class AdminFixture {
   readonly store: StreamStore;
+  readonly services: LocalServices;
   readonly errors: unknown[] = [];
   #listener: HttpListener | null = null;
 
   private constructor(store: StreamStore) {
     this.store = store;
+    this.services = startLocalServices(store);
   }
 
   static async start(): Promise<AdminFixture> {
@@ -41,6 +45,8 @@ export class AdminFixture {
           transferLeadership: nobody,
         },
         storage: fixture.store,
+        services: fixture.services.client,
+        access: new Proxy({} as AccessAdministration, { get: nobody }),
       }),
       limits: { bodyBytesMax: 4_194_304, connectionsMax: 10, requestTimeoutMs: 5_000, keepAliveTimeoutMs: 5_000 },
       onHandlerError: (error) => fixture.errors.push(error),
@@ -64,6 +70,7 @@ export class AdminFixture {
   /** Stops; answers what handlers failed with. */
   async stop(): Promise<readonly unknown[]> {
     await this.#listener?.stop(0);
+    await this.services.stop();
     await this.store.close();
     return this.errors;
   }

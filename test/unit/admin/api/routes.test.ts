@@ -3,17 +3,28 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { MembersSource } from '../../../../src/admin/api/cluster-members.ts';
 import type { Liveness, Readiness } from '../../../../src/admin/api/health.ts';
 import { adminRoutes } from '../../../../src/admin/api/routes.ts';
+import type { AccessAdministration } from '../../../../src/core/ports/access-administration.ts';
 import { type GroupStatus, PlacementError } from '../../../../src/core/ports/placement.ts';
 import { loadHttpAdapter } from '../../../../src/net/http/choose.ts';
 import type { HttpListener } from '../../../../src/net/http/port.ts';
 import { openMemoryStore } from '../../../../src/storage/memory/memory-store.ts';
+import { type LocalServices, startLocalServices } from '../../../support/storage/local-services.ts';
 
 let listener: HttpListener;
+let services: LocalServices;
 let readiness: Readiness;
 let liveness: Liveness;
 let errors: unknown[];
 let placementCalls: unknown[];
 let placementError: PlacementError | null;
+
+/** Nobody and nothing. */
+const emptyAccess = {
+  users: async () => ({ users: [], hasMore: false }),
+  rules: async () => [],
+  blocks: async () => [],
+  status: () => ({ ruleCount: 0 }),
+} as unknown as AccessAdministration;
 
 /** Remembers what it was asked for and answers with one status. */
 function fakePlacement(): MembersSource {
@@ -65,6 +76,8 @@ beforeEach(async () => {
   errors = [];
   placementCalls = [];
   placementError = null;
+  const storage = await openMemoryStore({ bytesMax: 1_000_000 });
+  services = startLocalServices(storage);
   const adapter = await loadHttpAdapter('node');
   listener = await adapter.listen({
     host: '127.0.0.1',
@@ -74,7 +87,9 @@ beforeEach(async () => {
       health: { ready: () => readiness, alive: () => liveness },
       metrics: { exposition: () => '# TYPE a counter\na 1\n' },
       placement: fakePlacement(),
-      storage: await openMemoryStore({ bytesMax: 1_000_000 }),
+      storage,
+      services: services.client,
+      access: emptyAccess,
     }),
     limits: { bodyBytesMax: 1_000, connectionsMax: 10, requestTimeoutMs: 5_000, keepAliveTimeoutMs: 5_000 },
     onHandlerError: (error) => errors.push(error),
@@ -83,6 +98,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await listener.stop(0);
+  await services.stop();
   expect(errors).toEqual([]);
 });
 
@@ -98,6 +114,10 @@ describe('adminRoutes()', () => {
     const links = [
       ...['/metrics', '/livez', '/readyz', '/api/v1/cluster/status', '/api/v1/cluster/members'],
       ...['/api/v1/streams', '/api/v1/streams/describe', '/api/v1/records', '/api/v1/records/offset'],
+      ...['/api/v1/queues', '/api/v1/queues/describe', '/api/v1/queues/dead-letters'],
+      ...['/api/v1/groups', '/api/v1/groups/describe', '/api/v1/delayed'],
+      ...['/api/v1/transactions', '/api/v1/transactions/describe'],
+      ...['/api/v1/users', '/api/v1/acl', '/api/v1/acl/status', '/api/v1/blocks'],
     ];
     expect(body).toEqual({ name: 'ringmq', version: '1.2.3', links });
     for (const link of body.links) expect((await ask(link)).status, link).not.toBe(404);

@@ -1,7 +1,7 @@
 /** Shared groups over routers of several workers; the control plane's broadcasts are in the test's hand. */
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { publish, Reader, RouterGroup, type RouterGroupOptions, turn, until } from '../../../support/routers.ts';
+import { publish, Reader, RouterGroup, type RouterGroupOptions, runOf, turn, until } from '../../../support/routers.ts';
 
 let group: RouterGroup;
 
@@ -97,17 +97,17 @@ describe('join()', () => {
     const { routers } = start(2);
     const [here, there] = [join(0, 'g', 'jobs'), join(1, 'g', 'jobs')];
     there.reader.isOnline = false;
-    routers[1].groups.statusChanged(there.id);
+    routers[1].groups.statusChanged(there.id, () => undefined);
     publish(routers[0], 'jobs', ...numbers(4));
     expect(here.reader.received).toEqual(numbers(4));
     here.reader.isOnline = false;
-    routers[0].groups.statusChanged(here.id);
+    routers[0].groups.statusChanged(here.id, () => undefined);
     publish(routers[0], 'jobs', ...numbers(4, 4));
     group.catchUp();
     expect(here.reader.received.length).toBe(6);
     expect(there.reader.received.length).toBe(2);
     there.reader.isOnline = true;
-    routers[1].groups.statusChanged(there.id);
+    routers[1].groups.statusChanged(there.id, () => undefined);
     publish(routers[0], 'jobs', ...numbers(4, 8));
     group.catchUp();
     expect(there.reader.received.length).toBe(6);
@@ -308,5 +308,79 @@ describe('replace()', () => {
     hub.deliverTo(1);
     hub.deliverTo(1);
     expect([member.isKnown(), isKnown]).toEqual([true, true]);
+  });
+});
+
+describe('redeliver()', () => {
+  it('gives to another member, on whichever worker, and says when there is none', () => {
+    const { routers } = start(2);
+    const { groups } = routers[0];
+    const [leaver, other] = [join(0, 'g', 'jobs'), join(1, 'g', 'jobs')];
+    leaver.reader.isOnline = false;
+    expect(groups.hasTaker('g', 'jobs', leaver.id, false)).toBe(true);
+    const run = Object.assign(runOf(['1']), { topic: 'jobs', topicBytes: Buffer.from('jobs') });
+    expect(groups.redeliver('g', 'jobs', run, leaver.id, false)).toBe(true);
+    group.catchUp();
+    expect([leaver.reader.received, other.reader.received]).toEqual([[], ['1']]);
+    other.reader.isOnline = false;
+    routers[1].groups.statusChanged(other.id, () => undefined);
+    expect(groups.hasTaker('g', 'jobs', leaver.id, false)).toBe(false);
+    expect(groups.redeliver('g', 'jobs', run, leaver.id, false)).toBe(false);
+    groups.leave(leaver.id);
+    expect(groups.redeliver('g', 'jobs', run, 0, true)).toBe(true);
+    group.catchUp();
+    expect(other.reader.received).toEqual(['1', '1']);
+    expect(groups.redeliver('nobody', 'jobs', run, 0, true)).toBe(false);
+  });
+});
+
+describe('strategies', () => {
+  it('hash-topic hands whole runs over and agrees on all workers', () => {
+    const { routers } = start(2);
+    const members = [0, 1, 1, 0].map((worker, at) => {
+      const reader = new Reader();
+      const options = { strategy: 'hash-topic', seed: at * 7_919 } as const;
+      routers[worker].groups.join('g', 't/+', reader, () => undefined, options);
+      return reader;
+    });
+    for (let at = 0; at < 40; at++) for (const router of routers) publish(router, `t/${at}`, `${at}`, `${at}`);
+    group.catchUp();
+    for (const { received } of members) {
+      expect(received.length).toBeGreaterThan(0);
+      for (const text of new Set(received)) expect(received.filter((one) => one === text).length).toBe(4);
+    }
+    expect(members.flatMap(({ received }) => received).length).toBe(160);
+  });
+
+  it('local-first sends nothing to other workers while a member here is online', () => {
+    const { routers } = start(2);
+    const [here, there] = [0, 1].map((worker) => {
+      const reader = new Reader();
+      routers[worker].groups.join('g', 'jobs', reader, () => undefined, { strategy: 'local-first' });
+      return reader;
+    });
+    publish(routers[0], 'jobs', '1', '2');
+    here.isOnline = false;
+    publish(routers[0], 'jobs', '3');
+    group.catchUp();
+    expect([here.received, there.received]).toEqual([['1', '2'], ['3']]);
+  });
+
+  it('least-inflight hears from other workers how busy their members are', async () => {
+    const { routers } = start(2);
+    const readers = [0, 1].map((worker) => {
+      const reader = new Reader();
+      routers[worker].groups.join('g', 'jobs', reader, () => undefined, { strategy: 'least-inflight' });
+      return reader;
+    });
+    readers[0].load = 3;
+    readers[1].load = 100;
+    let sent = 0;
+    await until(() => {
+      publish(routers[0], 'jobs', `${sent++}`);
+      group.catchUp();
+      return readers[0].received.length > 10;
+    });
+    expect(readers[1].received.length).toBeGreaterThan(0);
   });
 });

@@ -57,6 +57,16 @@ function newEngine(seed = 1, writesMax = 1): FaultyEngine {
 }
 
 describe('StoreFront', () => {
+  it('health() becomes ready when the engine is there again, though nobody asks for anything', async () => {
+    const engine = newEngine();
+    const store = await opened(engine, { readWaitMsMax: 5 });
+    engine.isAway = true;
+    await codeOf(store.names());
+    expect(store.health().state).toBe('retrying');
+    engine.isAway = false;
+    await until(() => store.health().state === 'ready');
+  });
+
   it('append() stores what one turn submits with one write, of all partitions', async () => {
     const engine = newEngine();
     const store = await opened(engine);

@@ -119,6 +119,47 @@ describe('Acceptor', () => {
     expect(bench.logged.join('')).toMatch(/WARN.*connection refused.*accept-rate/);
   });
 
+  it('gives a late worker nothing, and refuses when all are late', async () => {
+    const late = new Set([0]);
+    bench = new Bench([listenerOf(0)], { isLate: (worker) => late.has(worker) });
+    const [{ port }] = await bench.acceptor.listen();
+    await bench.connect(port);
+    await bench.connect(port);
+    expect(bench.moved.map(({ worker }) => worker)).toEqual([1, 1]);
+    late.add(1);
+    expect(await bench.connect(port)).toBe('ECONNRESET');
+    expect(bench.refused).toEqual(['listener-0 overload']);
+  });
+
+  it('tells some of the clients that are too many, where their protocol can', async () => {
+    const surplus: boolean[] = [];
+    bench = new Bench([listenerOf(0, { connectionsMax: 1, refusesPolitely: true })], {
+      handOver: (worker, listener, socket, isSurplus) => {
+        bench.moved.push({ worker, listener, socket });
+        surplus.push(isSurplus);
+        return true;
+      },
+    });
+    const [{ port }] = await bench.acceptor.listen();
+    const ends: string[] = [];
+    for (let count = 0; count < 40; count++) ends.push(await bench.connect(port));
+    expect(ends[0]).toBe('moved');
+    expect(surplus.slice(0, 3)).toEqual([false, true, true]);
+    expect(ends).toContain('ECONNRESET');
+    expect(bench.refused).toHaveLength(39);
+  });
+
+  it('refuses what comes from no network of proxies', async () => {
+    const trusted = new net.BlockList();
+    trusted.addSubnet('10.0.0.0', 8, 'ipv4');
+    bench = new Bench([listenerOf(0, { trusted }), listenerOf(1, { trusted: new net.BlockList() })]);
+    trusted.addAddress('127.0.0.1', 'ipv4');
+    const [first, second] = await bench.acceptor.listen();
+    expect(await bench.connect(first.port)).toBe('moved');
+    expect(await bench.connect(second.port)).toBe('ECONNRESET');
+    expect(bench.refused).toEqual(['listener-1 proxy-untrusted']);
+  });
+
   it('refuses without a worker, also when the chosen one dies at that moment', async () => {
     bench = new Bench([listenerOf(0)]);
     const [{ port }] = await bench.acceptor.listen();

@@ -77,7 +77,8 @@ class Node {
       const [from, message] = up;
       if (!this.live.includes(from)) return true;
       if (message.type === 'broadcast' || message.type === 'broadcast-handled') this.broadcasts.handle(from, message);
-      else if (message.type !== 'ready' && message.type !== 'drained') this.sessions.handle(from, message);
+      else if (message.type !== 'ready' && message.type !== 'drained')
+        this.sessions.handle(from, message as Parameters<SessionDirectoryHub['handle']>[1]);
       return true;
     }
     const down = this.toWorker.shift();

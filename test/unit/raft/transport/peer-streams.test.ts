@@ -10,14 +10,13 @@ import { loadPeerTls } from '../../../../src/raft/transport/peer-security.ts';
 import {
   decodeRefusal,
   encodeBatchFrame,
-  encodeFrame,
   encodeOpening,
-  FrameReader,
   frameKinds,
   helloOf,
   streamPreface,
   streamProtocol,
 } from '../../../../src/raft/transport/stream-frames.ts';
+import { encodeFrame, FrameReader } from '../../../../src/rpc/frames.ts';
 import { TestAuthority } from '../../../support/certificates.ts';
 import { eventually, TestPeer, type TestPeerOptions } from './test-peer.ts';
 

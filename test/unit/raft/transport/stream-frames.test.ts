@@ -11,18 +11,15 @@ import {
   decodeHello,
   decodeRefusal,
   encodeBatchFrame,
-  encodeFrame,
   encodeOpening,
   encodeRefusal,
-  FrameError,
-  FrameReader,
-  frameHeaderBytes,
   frameKinds,
   helloOf,
   helloProblem,
   smallFrameBytesMax,
   streamPreface,
 } from '../../../../src/raft/transport/stream-frames.ts';
+import { encodeFrame, FrameError, FrameReader, frameHeaderBytes } from '../../../../src/rpc/frames.ts';
 
 function readAll(chunks: readonly Buffer[], bytesMax = 1 << 20): [kind: number, body: Buffer][] {
   const frames: [number, Buffer][] = [];

@@ -121,7 +121,7 @@ export class TestPeer {
       port,
       tls: tls === null ? null : { ...tls, requireClientCertificate: true },
       toHttp2: (socket) => injector.injectConnection(socket),
-      streams: this.service.streams,
+      streams: [this.service.streams],
     });
     this.port = this.shared.port;
   }

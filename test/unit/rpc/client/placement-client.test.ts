@@ -219,12 +219,16 @@ describe('PlacementClient', () => {
     await client.set('a', '1');
     const { promise, resolve } = Promise.withResolvers<void>();
     first.node.gate = promise;
-    const open = client.set('b', '1');
+    const open = [client.set('b', '1')];
     await until(() => first.node.executed.length === 2);
     const stopped = stop(first, 5000);
-    while (second.node.executed.length === 0) await client.set('c', '1');
+    // Those that were on their way to the first one finish there.
+    await until(() => {
+      open.push(client.set('c', '1'));
+      return second.node.executed.length > 0;
+    });
     resolve();
-    await open;
+    await Promise.all(open);
     await stopped;
     expect(second.node.executed.every(({ command }) => !JSON.stringify(command).includes('"98"'))).toBe(true);
   });

@@ -1,12 +1,27 @@
 /** Reads that a client does itself, from the journal's files: what is read, what is not trusted, and what the host is asked for. */
-import { closeSync, mkdtempSync, openSync, readdirSync, readSync, rmSync, writeSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { assignPlace } from '../../../../src/core/batch/batch-format.ts';
 import type { FilePlan } from '../../../../src/core/ports/read-plan.ts';
+import { ColdGate } from '../../../../src/workers/storage/client/cold-gate.ts';
 import { PlanReader } from '../../../../src/workers/storage/client/plan-reader.ts';
-import { append, batchOf, readValues, StorageRig } from '../../../support/storage/storage-rig.ts';
+import { ColdPace, createColdPace, monotonicUs } from '../../../../src/workers/storage/cold-pace.ts';
+import { append, batchOf, readValues, StorageRig, smallJournalSettings } from '../../../support/storage/storage-rig.ts';
 
 let folder = '';
 let reader = new PlanReader();
@@ -121,9 +136,102 @@ describe('PlanReader', () => {
   });
 });
 
+describe('PlanReader beside producers', () => {
+  /** The reader has a pace that is quick, and in force. */
+  function paced(): { readonly pace: ColdPace } {
+    const buffer = createColdPace(1);
+    const pace = new ColdPace(buffer);
+    pace.setLimit(1_000_000_000);
+    pace.activeUntil(monotonicUs() + 60_000_000);
+    reader.close();
+    reader = new PlanReader(new ColdGate(buffer, 0));
+    return { pace };
+  }
+
+  /** Out of the page cache; false where the system cannot. */
+  function forget(path: string): boolean {
+    const descriptor = openSync(path, 'r');
+    fsyncSync(descriptor);
+    closeSync(descriptor);
+    return spawnSync('dd', [`if=${path}`, 'iflag=nocache', 'count=0', 'status=none']).status === 0;
+  }
+
+  async function readAll(plan: FilePlan, bytesMax: number): Promise<Buffer> {
+    const slices: Buffer[] = [];
+    for (let offset = plan.offset; offset < plan.limit; ) {
+      const answer = await reader.read({ ...plan }, { offset, bytesMax });
+      if (answer === null) throw new Error(`no batch of offset ${offset}`);
+      slices.push(...answer.slices);
+      offset = answer.nextOffset;
+    }
+    return Buffer.concat(slices);
+  }
+
+  it('read() answers the same from the disk as from the page cache, in small pieces', async () => {
+    const { plan, batches } = write([...numbered(30, 33_333), batchOf('b'.repeat(1_500_000)), ...numbered(30, 7_777)]);
+    const { pace } = paced();
+    const isForgotten = forget(plan.path);
+    expect((await readAll(plan, 200_000)).equals(Buffer.concat(batches))).toBe(true);
+    // Some systems tell nothing about the page cache, some have no direct reads: what was read counts all the same.
+    if (isForgotten) expect(pace.totals().bytes).toBeGreaterThan(1_000_000);
+  });
+
+  it('read() names damage past the page cache as well', async () => {
+    const { plan, batches } = write(numbered(100, 20_000));
+    const descriptor = openSync(plan.path, 'r+');
+    writeSync(descriptor, Buffer.from('damage'), 0, 6, plan.position + 50 * batches[0].length + 1_000);
+    closeSync(descriptor);
+    paced();
+    forget(plan.path);
+    const { nextOffset } = (await reader.read(plan, { offset: 1_045, bytesMax: 1_000_000 })) ?? {};
+    expect(nextOffset).toBe(1_050);
+    expect(await reader.read(plan, { offset: 1_050, bytesMax: 1_000_000 })).toBe(null);
+  });
+
+  it('read() reads a file that is still written to, whatever lies behind the end', async () => {
+    const { plan, batches } = write(numbered(50, 20_000));
+    appendFileSync(plan.path, Buffer.alloc(100_000));
+    paced();
+    forget(plan.path);
+    expect((await readAll(plan, 100_000)).equals(Buffer.concat(batches))).toBe(true);
+  });
+
+  it('read() does not count what is in the page cache, where the system tells it', async () => {
+    const { plan, batches } = write(numbered(200, 20_000));
+    const { pace } = paced();
+    expect((await readAll(plan, 1_000_000)).equals(Buffer.concat(batches))).toBe(true);
+    if (existsSync('/proc/self/io')) expect(pace.totals().bytes).toBeLessThan(2_000_000);
+  });
+
+  it('read() answers null when the reader is closed while it waits, and leaves no descriptor open', async () => {
+    const { plan } = write(numbered(100, 20_000));
+    const { pace } = paced();
+    pace.holdUntil(monotonicUs() + 30_000_000);
+    const isForgotten = forget(plan.path);
+    const waiting = reader.read(plan, { offset: 1_000, bytesMax: 100 });
+    reader.close();
+    // In the page cache it was there at once.
+    if (isForgotten) expect(await waiting).toBeNull();
+    else await waiting;
+    if (existsSync('/proc/self/fd')) await expect.poll(() => openPaths().includes(plan.path)).toBe(false);
+  });
+});
+
+/** What the descriptors of this process are open on. */
+function openPaths(): string[] {
+  return readdirSync('/proc/self/fd').flatMap((name) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${name}`)];
+    } catch {
+      // The one of the listing itself.
+      return [];
+    }
+  });
+}
+
 describe('reads of a client', () => {
   it('come from the files without the host when they are not in memory, and name damage', async () => {
-    const settings = { directories: [], tailBytes: 1_048_576, freeBytesMin: 1_048_576 };
+    const settings = { ...smallJournalSettings, tailBytes: 1_048_576, coldReadBytesPerSMax: 0 };
     const rig = new StorageRig({ adapter: 'journal', settings, folder });
     try {
       const partition = await rig.clients[0].create('a-0', { segmentBytes: 2_000_000 });

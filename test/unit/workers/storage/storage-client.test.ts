@@ -235,6 +235,8 @@ describe('StorageClient', () => {
 
   it('append() and calls wait for a worker that does not come, and give up after the time', async () => {
     const rig = start({ adapter: 'journal', waitMsMax: 500, restartBackoffMs: 60_000, restartBackoffMaxMs: 60_000 });
+    // The first start takes as long as the machine needs.
+    await until(() => rig.client.health().state === 'ready');
     const partition = await rig.client.create('a-0');
     await rig.killHost();
     await until(() => rig.client.health().state === 'retrying');

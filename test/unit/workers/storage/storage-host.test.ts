@@ -12,6 +12,7 @@ import { createByteRing } from '../../../../src/shm/byte-ring.ts';
 import { createCounters } from '../../../../src/shm/counters.ts';
 import { createDoorbells, Doorbell } from '../../../../src/shm/doorbell.ts';
 import { StorageClient } from '../../../../src/workers/storage/client/storage-client.ts';
+import { createColdPace } from '../../../../src/workers/storage/cold-pace.ts';
 import { StorageHost } from '../../../../src/workers/storage/host/storage-host.ts';
 import { StorageMetrics, storageMetricsLayout } from '../../../../src/workers/storage/host/storage-metrics.ts';
 import { hostLine, type StorageLink } from '../../../../src/workers/storage/link.ts';
@@ -88,14 +89,18 @@ function pair(requestBytes: number, completionBytes: number, takesSharedMemory: 
     doorbell: new Doorbell(doorbells, hostLine),
     metrics,
   });
-  const options = { adapter: 'manual', doorbells, line: 1, unansweredBytesMax: 1e6, waitMsMax: 5_000 };
+  const coldPace = createColdPace(2);
+  const options = { adapter: 'manual', doorbells, coldPace, line: 1, unansweredBytesMax: 1e6, waitMsMax: 5_000 };
   const client = new StorageClient(options);
   const calls = new MessageChannel();
   const payloads = new MessageChannel();
+  // Nobody is at its ends: the services have a host of their own.
+  const { port1: services } = new MessageChannel();
   const rings = {
     requests: createByteRing(requestBytes),
     completions: createByteRing(completionBytes),
     line: 1,
+    services,
   };
   host.connect({ ...rings, port: calls.port1, payloads: payloads.port1 } satisfies StorageLink);
   client.adopt({ ...rings, port: calls.port2, payloads: payloads.port2 });

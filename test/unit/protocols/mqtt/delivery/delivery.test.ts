@@ -183,6 +183,27 @@ describe('a client that is away', () => {
       vi.useRealTimers();
     }
   });
+
+  it('sends again what was sent before its time was over', () => {
+    const host = new MqttHost();
+    const properties = { sessionExpiryInterval: 60 };
+    const client = host.connect({ clientId: 'c', level: 5, clean: false, properties });
+    client.subscribe('t', { qos: 2 });
+    const publisher = host.connect({ clientId: 'p', level: 5 });
+    const { now } = Date;
+    const start = now();
+    try {
+      Date.now = () => start;
+      publisher.publish('t', 'x', { qos: 2, messageId: 1, properties: { messageExpiryInterval: 5 } });
+      const [first] = client.take();
+      client.connection.cut();
+      Date.now = () => start + 10_000;
+      const { client: back } = host.tryConnect({ clientId: 'c', level: 5, clean: false, properties });
+      expect(host.leftovers.get(back)).toMatchObject([{ cmd: 'publish', dup: true, messageId: first.messageId }]);
+    } finally {
+      Date.now = now;
+    }
+  });
 });
 
 describe('a client with a Maximum Packet Size', () => {

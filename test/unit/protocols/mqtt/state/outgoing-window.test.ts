@@ -15,6 +15,7 @@ function message(number: number): StoredMessage {
     retain: 0,
     identifiers: null,
     expiresAtMs: 0,
+    share: null,
     epoch: number,
   };
 }

@@ -21,6 +21,7 @@ function message(text: string, epoch = 0): StoredMessage {
     retain: 1,
     identifiers: Uint8Array.of(11, 7),
     expiresAtMs: 99,
+    share: null,
     epoch,
   };
 }

@@ -1,0 +1,165 @@
+/**
+ * One durable session as its owner has it in memory, with or without a client. Thread: the owner of the sessions. A session without
+ * anything under way holds no collections: there may be a million.
+ */
+
+import type { StoredBatch } from './batch-cache.ts';
+import type { FlightState, ReceiptState } from './delivery-state.ts';
+import type { SessionError } from './session-error.ts';
+
+export interface SessionSubscription {
+  readonly filter: string;
+  /** Messages are delivered with the lower one of this and their own grade; 0: not by this service. */
+  readonly grade: 0 | 1 | 2;
+  readonly noLocal: boolean;
+  /** The protocol's own. */
+  readonly detail: number;
+  readonly identifier: number;
+  /** For each message log: the offset from which on it holds. */
+  readonly since: readonly number[];
+}
+
+/** A message on its way to the client. */
+export interface Flight {
+  readonly packetId: number;
+  readonly partition: number;
+  readonly offset: number;
+  /** Ascends with each first sending. */
+  readonly order: number;
+  state: FlightState;
+}
+
+/** A message of grade 2 from the client. */
+export interface Receipt {
+  readonly packetId: number;
+  readonly serial: number;
+  /** The message itself proves the receipt; else its record in the stream of the sessions does. */
+  readonly isInLog: boolean;
+  state: ReceiptState;
+  /** Told when what is under way is durable, or refused. */
+  waiters: ((error: Error | null) => void)[];
+}
+
+/** What a limit has dropped in the middle: [from, to) of a message log is not delivered. */
+export interface Skip {
+  readonly partition: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface SessionWill {
+  readonly delayMs: number;
+  readonly content: Buffer;
+}
+
+/** `awaySince` of a session whose client is connected. */
+export const connected = -1;
+/** `expiryMs` of a session that never ends. */
+export const neverExpires = -1;
+export const flightsPerChunk = 64;
+
+export const dirtyPart = { head: 1, progress: 2 } as const;
+
+/** What the connected client of a session is to those who only know the session; see `OnlineSession`. */
+export interface ConnectedClient {
+  readonly isBehind: boolean;
+  position(partition: number): number;
+  sendStored(flight: Flight, batch: StoredBatch): void;
+  releaseNow(packetId: number): void;
+  limitsDue(): void;
+  resume(): void;
+  end(error: SessionError): void;
+}
+
+const noSubscriptions: readonly SessionSubscription[] = [];
+
+export class SessionEntry {
+  readonly id: string;
+  /** Its row in the columns of the table. */
+  readonly row: number;
+  /** Grows with each owner and each connection: what an older one stores is void. */
+  epoch = 0;
+  tenant = '';
+  /** Lifetime without a connection, `neverExpires`, or 0. */
+  expiryMs = 0;
+  /** Milliseconds since 1970, or `connected`. */
+  awaySince = connected;
+  will: SessionWill | null = null;
+  /** The protocol's own. */
+  content: Buffer | null = null;
+  subscriptions: readonly SessionSubscription[] = noSubscriptions;
+  lastPacketId = 0;
+  nextOrder = 0;
+  nextSerial = 0;
+  /** In the order of `order`. */
+  flights: Map<number, Flight> | null = null;
+  receipts: Map<number, Receipt> | null = null;
+  skips: readonly Skip[] | null = null;
+  /** Below these offsets a message may have been sent by an owner that crashed. */
+  doubtEnds: readonly number[] | null = null;
+  online: ConnectedClient | null = null;
+  isRemoved = false;
+  /** It is handed over: nothing of it changes here any more. */
+  isMoving = false;
+  /** Its will was given to the protocol, which has not said yet that it is published. */
+  isWillUnderWay = false;
+
+  // What is to be stored.
+  dirty = 0;
+  isQueued = false;
+  dirtyChunks: Set<number> | null = null;
+  /** Chunks of flights that the log has. */
+  storedChunks: Set<number> | null = null;
+  /** Filters whose records are to be written, or removed. */
+  dirtyFilters: Set<string> | null = null;
+  waiters: ((error: Error | null) => void)[] | null = null;
+
+  constructor(id: string, row: number) {
+    this.id = id;
+    this.row = row;
+  }
+
+  /** When it ends without a client coming back; infinite while one is connected. */
+  get expiresAt(): number {
+    if (this.awaySince === connected || this.expiryMs === neverExpires) return Number.POSITIVE_INFINITY;
+    return this.awaySince + this.expiryMs;
+  }
+
+  /** When its will is due; infinite when there is none. Never later than its end. */
+  get willDueAt(): number {
+    if (this.will === null || this.awaySince === connected) return Number.POSITIVE_INFINITY;
+    return Math.min(this.awaySince + this.will.delayMs, this.expiresAt);
+  }
+
+  addFlight(flight: Flight): void {
+    this.flights ??= new Map();
+    this.flights.set(flight.packetId, flight);
+    this.touchFlight(flight.packetId);
+  }
+
+  dropFlight(packetId: number): void {
+    this.flights?.delete(packetId);
+    this.touchFlight(packetId);
+    if (this.flights?.size === 0) this.flights = null;
+  }
+
+  touchFlight(packetId: number): void {
+    this.dirtyChunks ??= new Set();
+    this.dirtyChunks.add(Math.floor(packetId / flightsPerChunk));
+  }
+
+  dropReceipt(packetId: number): void {
+    this.receipts?.delete(packetId);
+    if (this.receipts?.size === 0) this.receipts = null;
+  }
+
+  /** The next packet id that is free, from 1 to 65,535. There is one: windows are smaller. */
+  takePacketId(): number {
+    let id = this.lastPacketId;
+    do {
+      id = id === 65_535 ? 1 : id + 1;
+    } while (this.flights?.has(id) === true);
+    this.lastPacketId = id;
+    return id;
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * Calls of clients that come over connections of their own (`rpc/call-frames.ts`), on the port that they share with gRPC.
+ * Thread: the Raft worker; made by `server.ts`, fed with connections by the shared port.
+ *
+ * Memory of a connection: one frame that is being received (`receiveBytesMax`), and what the pipeline bounds.
+ */
+import type { Socket } from 'node:net';
+import { callFrameKinds, callPongFrame, callPreface, callProtocol } from '../../rpc/call-frames.ts';
+import { encodeFrame, FrameReader } from '../../rpc/frames.ts';
+import { PipelineRequest, PipelineResponse } from '../../rpc/generated/ringmq/placement/v1/kv.ts';
+import { toError } from '../../std/errors.ts';
+import type { ApiLimits } from './context.ts';
+import type { Pipeline, PipelineChannel, PipelineHub } from './pipeline.ts';
+import type { StreamOffer } from './shared-port.ts';
+
+/** How long a client that was refused has to read why. */
+const farewellMs = 1_000;
+/** The kernel looks after clients that are silent: one that is gone without a trace is noticed after a minute or two. */
+const keepAliveMs = 30_000;
+
+export class CallStreams implements StreamOffer {
+  readonly preface = callPreface;
+  readonly protocol = callProtocol;
+  private readonly hub: PipelineHub;
+  private readonly limits: ApiLimits;
+  private count = 0;
+  private isClosed = false;
+
+  constructor(hub: PipelineHub, limits: ApiLimits) {
+    this.hub = hub;
+    this.limits = limits;
+  }
+
+  accept(socket: Socket, first: Buffer): void {
+    this.count += 1;
+    socket.on('close', () => {
+      this.count -= 1;
+    });
+    const stream = new CallStream(socket, this.hub, this.limits.receiveBytesMax);
+    if (this.isClosed) stream.refuse('the node stops');
+    else if (this.count > this.limits.callStreamsMax)
+      stream.refuse(`${this.limits.callStreamsMax} clients are connected`);
+    else stream.begin(first);
+  }
+
+  /** New connections are refused; the hub says goodbye on those that are open. */
+  close(): void {
+    this.isClosed = true;
+  }
+}
+
+class CallStream implements PipelineChannel {
+  private readonly socket: Socket;
+  private readonly hub: PipelineHub;
+  private readonly reader: FrameReader;
+  private pipeline: Pipeline | null = null;
+  /** Bytes of the preface that have come. */
+  private prefaceBytes = 0;
+  private isRefused = false;
+
+  constructor(socket: Socket, hub: PipelineHub, receiveBytesMax: number) {
+    this.socket = socket;
+    this.hub = hub;
+    this.reader = new FrameReader(receiveBytesMax, (kind, body) => this.take(kind, body));
+    socket.setKeepAlive(true, keepAliveMs);
+    // The event `close` follows and says enough.
+    socket.on('error', () => undefined);
+  }
+
+  begin(first: Buffer): void {
+    const { socket } = this;
+    socket.on('data', (chunk: Buffer) => this.read(chunk));
+    socket.on('drain', () => this.pipeline?.drain());
+    socket.on('close', () => this.pipeline?.over());
+    socket.resume();
+    if (first.length > 0) this.read(first);
+  }
+
+  get isWritable(): boolean {
+    return this.socket.writable;
+  }
+
+  write(response: PipelineResponse): boolean {
+    return this.socket.write(encodeFrame(callFrameKinds.response, PipelineResponse.encode(response).finish()));
+  }
+
+  end(): void {
+    this.socket.end();
+  }
+
+  pause(): void {
+    this.socket.pause();
+  }
+
+  resume(): void {
+    this.socket.resume();
+  }
+
+  /** Says why, and lets the client go. */
+  refuse(reason: string): void {
+    if (this.isRefused) return;
+    this.isRefused = true;
+    const { socket } = this;
+    this.pipeline?.over();
+    // What is still on its way is read and thrown away: a connection that is closed over unread bytes takes the last words with it.
+    socket.removeAllListeners('data');
+    socket.resume();
+    if (socket.writable) socket.end(encodeFrame(callFrameKinds.refused, Buffer.from(reason)));
+    const timer = setTimeout(() => socket.destroy(), farewellMs);
+    socket.on('close', () => clearTimeout(timer));
+  }
+
+  private read(chunk: Buffer): void {
+    if (this.isRefused) return;
+    try {
+      const rest = this.prefaceBytes < callPreface.length ? this.skipPreface(chunk) : chunk;
+      if (rest.length > 0) this.reader.push(rest);
+    } catch (error) {
+      // Whatever the readers complain about: these bytes come from anybody.
+      this.refuse(toError(error).message);
+    }
+  }
+
+  private skipPreface(chunk: Buffer): Buffer {
+    const count = Math.min(chunk.length, callPreface.length - this.prefaceBytes);
+    const wanted = callPreface.subarray(this.prefaceBytes, this.prefaceBytes + count);
+    if (!chunk.subarray(0, count).equals(wanted)) throw new Error('Cannot read the connection: it begins otherwise');
+    this.prefaceBytes += count;
+    if (this.prefaceBytes === callPreface.length) this.pipeline = this.hub.open(this);
+    return chunk.subarray(count);
+  }
+
+  private take(kind: number, body: Buffer): boolean {
+    if (kind === callFrameKinds.request) this.pipeline?.take(PipelineRequest.decode(body));
+    else if (kind !== callFrameKinds.ping) throw new Error(`Cannot read a frame: there is no kind ${kind}`);
+    // One that does not read its answers is not answered.
+    else if (this.socket.writable && this.socket.writableLength === 0) this.socket.write(callPongFrame);
+    return !this.isRefused;
+  }
+}

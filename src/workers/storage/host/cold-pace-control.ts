@@ -25,13 +25,13 @@ const pauseEveryUs = 2_000_000;
 const pauseUs = 200_000;
 
 /** Slower than this, of the times without readers: too much. Quicker than the other: more is allowed. */
-const tooSlow = 1.12;
-const quickEnough = 1.07;
-const downFactor = 0.7;
+const tooSlow = 1.08;
+const quickEnough = 1.03;
+const downFactor = 0.6;
 /** Until it was too much for the first time. */
-const firstUpFactor = 1.4;
-const upBytesPerS = 8 * 1024 * 1024;
-const startBytesPerS = 64 * 1024 * 1024;
+const firstUpFactor = 1.15;
+const upBytesPerS = 4 * 1024 * 1024;
+const startBytesPerS = 48 * 1024 * 1024;
 /** Share of what was allowed that readers must have used, or else more would be allowed for no reason. */
 const usedShare = 0.6;
 /** What is left of older times without readers when newer ones come. */

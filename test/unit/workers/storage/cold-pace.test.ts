@@ -202,7 +202,7 @@ describe('ColdPaceControl', () => {
     const { pace } = paceOf(0);
     const control = new ColdPaceControl(pace, limits);
     simulate(control, pace, 30, 1e12, 10 * mebibyte);
-    expect(pace.limitBytesPerS).toBe(64 * mebibyte);
+    expect(pace.limitBytesPerS).toBe(48 * mebibyte);
     const idle = paceOf(0).pace;
     simulate(new ColdPaceControl(idle, limits), idle, 10, 1e12, 0);
     expect(idle.heldUntilUs).toBe(0);

@@ -5,19 +5,12 @@
  */
 import { Bench } from 'tinybench';
 import { BatchBuilder } from '../src/core/batch/batch-builder.ts';
-import { assignPlace, readBatchHeader } from '../src/core/batch/batch-format.ts';
-import type {
-  AppendDone,
-  PartitionPlaces,
-  ReadAnswer,
-  ReadRequest,
-  StreamPartition,
-} from '../src/core/ports/stream-store.ts';
 import { AcknowledgementSet } from '../src/core/queues/acknowledgement-set.ts';
 import type { ConsumerOptions } from '../src/core/queues/queue-consumer.ts';
 import { systemContext } from '../src/core/queues/queue-context.ts';
 import { type QueueSettings, queueSettings } from '../src/core/queues/queue-settings.ts';
 import { serviceProducerBase } from '../src/core/queues/state-log.ts';
+import { BarePartition } from './bare-partition.ts';
 
 const batchMessages = 1000;
 
@@ -50,68 +43,6 @@ export default async function suite(options: { smoke: boolean }): Promise<Bench>
 
 type Deliveries = Parameters<ConsumerOptions['onMessages']>[0];
 
-/** Stores a batch by keeping it: what is measured is the set and not a storage. */
-class BarePartition implements StreamPartition {
-  readonly name: string;
-  #batches: { readonly base: number; readonly last: number; readonly bytes: Buffer }[] = [];
-  #start = 0;
-  #end = 0;
-  #listener: () => void = () => undefined;
-
-  constructor(name: string) {
-    this.name = name;
-  }
-
-  append(bytes: Buffer, done: AppendDone): void {
-    const stored = Buffer.from(bytes);
-    assignPlace(stored, 0, this.#end, 0);
-    const { baseOffset, lastOffset } = readBatchHeader(stored);
-    this.#batches.push({ base: baseOffset, last: lastOffset, bytes: stored });
-    this.#end = lastOffset + 1;
-    queueMicrotask(() => {
-      done({ error: null, baseOffset, lastOffset, isDuplicate: false });
-      this.#listener();
-    });
-  }
-
-  async read({ offset }: ReadRequest): Promise<ReadAnswer> {
-    const found = this.#batches.filter(({ last }) => last >= offset).slice(0, 4);
-    return {
-      slices: found.map(({ bytes }) => bytes),
-      bytes: found.reduce((sum, { bytes }) => sum + bytes.length, 0),
-      nextOffset: (found.at(-1)?.last ?? offset - 1) + 1,
-      logStartOffset: this.#start,
-      highWatermark: this.#end,
-      lastStableOffset: this.#end,
-      aborted: [],
-    };
-  }
-
-  async places(): Promise<PartitionPlaces> {
-    const end = this.#end;
-    return { logStartOffset: this.#start, logEndOffset: end, highWatermark: end, lastStableOffset: end, sizeBytes: 0 };
-  }
-
-  async offsetForTime(): Promise<null> {
-    return null;
-  }
-
-  async deleteBefore(offset: number): Promise<number> {
-    this.forget(offset);
-    return this.#start;
-  }
-
-  forget(offset: number): void {
-    this.#start = Math.max(this.#start, offset);
-    this.#batches = this.#batches.filter(({ last }) => last >= offset);
-  }
-
-  onCommitted(listener: () => void): () => void {
-    this.#listener = listener;
-    return () => undefined;
-  }
-}
-
 async function addTask(
   bench: Bench,
   name: string,
@@ -130,7 +61,7 @@ async function addTask(
     settings: queueSettings({ ...settings, deliveriesMax: 5 }),
     context,
     start: 'earliest',
-    onFloors: ([floor]) => stream.forget(floor),
+    onFloors: ([floor]) => void stream.deleteBefore(floor),
   });
   const builder = new BatchBuilder();
   for (let index = 0; index < batchMessages; index += 1) {

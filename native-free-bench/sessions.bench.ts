@@ -4,102 +4,16 @@
  * many are stored for the last one, 1,000,000 say. `native-free-bench/run.ts` collects and runs it.
  */
 import { Bench } from 'tinybench';
-import { assignPlace, readBatchHeader } from '../src/core/batch/batch-format.ts';
-import type {
-  AppendDone,
-  PartitionPlaces,
-  ReadAnswer,
-  ReadRequest,
-  StreamPartition,
-  StreamStore,
-} from '../src/core/ports/stream-store.ts';
+import type { StreamPartition, StreamStore } from '../src/core/ports/stream-store.ts';
 import { systemContext } from '../src/core/queues/queue-context.ts';
 import { DurableSessions } from '../src/core/sessions/durable-sessions.ts';
 import type { NewMessage } from '../src/core/sessions/message-record.ts';
 import type { OnlineSession, SessionLink } from '../src/core/sessions/online-session.ts';
 import { neverExpires } from '../src/core/sessions/session-entry.ts';
 import { StorageError } from '../src/core/streams/storage-error.ts';
+import { BarePartition } from './bare-partition.ts';
 
 const messages = 1000;
-
-interface Kept {
-  readonly base: number;
-  readonly last: number;
-  readonly bytes: Buffer;
-}
-
-/** Keeps batches: what is measured is the sessions and not a storage. */
-class BarePartition implements StreamPartition {
-  readonly name: string;
-  #batches: Kept[] = [];
-  #start = 0;
-  #end = 0;
-  #listener: () => void = () => undefined;
-
-  constructor(name: string) {
-    this.name = name;
-  }
-
-  append(bytes: Buffer, done: AppendDone): void {
-    const stored = Buffer.from(bytes);
-    assignPlace(stored, 0, this.#end, 0);
-    const { baseOffset, lastOffset } = readBatchHeader(stored);
-    this.#batches.push({ base: baseOffset, last: lastOffset, bytes: stored });
-    this.#end = lastOffset + 1;
-    queueMicrotask(() => {
-      done({ error: null, baseOffset, lastOffset, isDuplicate: false });
-      this.#listener();
-    });
-  }
-
-  async read({ offset, bytesMax }: ReadRequest): Promise<ReadAnswer> {
-    let at = 0;
-    let high = this.#batches.length;
-    while (at < high) {
-      const middle = (at + high) >>> 1;
-      if (this.#batches[middle].last < offset) at = middle + 1;
-      else high = middle;
-    }
-    const slices: Buffer[] = [];
-    let bytes = 0;
-    let nextOffset = offset;
-    for (; at < this.#batches.length && (bytes === 0 || bytes + this.#batches[at].bytes.length <= bytesMax); at += 1) {
-      slices.push(this.#batches[at].bytes);
-      bytes += this.#batches[at].bytes.length;
-      nextOffset = this.#batches[at].last + 1;
-    }
-    const end = this.#end;
-    return {
-      slices,
-      bytes,
-      nextOffset,
-      logStartOffset: this.#start,
-      highWatermark: end,
-      lastStableOffset: end,
-      aborted: [],
-    };
-  }
-
-  async places(): Promise<PartitionPlaces> {
-    const end = this.#end;
-    return { logStartOffset: this.#start, logEndOffset: end, highWatermark: end, lastStableOffset: end, sizeBytes: 0 };
-  }
-
-  async offsetForTime(): Promise<null> {
-    return null;
-  }
-
-  async deleteBefore(offset: number): Promise<number> {
-    this.#start = Math.max(this.#start, offset);
-    this.#batches = this.#batches.filter(({ last }) => last >= this.#start);
-    return this.#start;
-  }
-
-  onCommitted(listener: () => void): () => void {
-    this.#listener = listener;
-    return () => undefined;
-  }
-}
 
 class BareStore implements StreamStore {
   readonly adapter = 'bare';

@@ -17,23 +17,33 @@ export class FrameError extends Error {
 /** Called for every whole frame; false: no more of them. `body` is a view of memory that is not written again. */
 export type TakeFrame = (kind: number, body: Buffer) => boolean;
 
+/** What a connection begins with, which says what it carries. */
+export interface Preface {
+  readonly bytes: Buffer;
+  /** All of it has come; before the first frame. */
+  onRead?(): void;
+}
+
 /** Cuts a stream of bytes into frames. */
 export class FrameReader {
   /** Longer bodies are refused. May be changed between two frames. */
   bytesMax: number;
   private readonly take: TakeFrame;
+  private readonly preface: Preface | null;
+  private prefaceBytes = 0;
   /** A frame that did not come in one piece: all of it when its length is known, else what is there of the header. */
   private partial: Buffer | null = null;
   private partialBytes = 0;
 
-  constructor(bytesMax: number, take: TakeFrame) {
+  constructor(bytesMax: number, take: TakeFrame, preface: Preface | null = null) {
     this.bytesMax = bytesMax;
     this.take = take;
+    this.preface = preface;
   }
 
   /** Throws `FrameError`; the stream is of no use then. */
   push(chunk: Buffer): void {
-    let rest = chunk;
+    let rest = this.skipPreface(chunk);
     while (this.partial !== null) {
       const { partial } = this;
       const count = Math.min(rest.length, partial.length - this.partialBytes);
@@ -48,6 +58,17 @@ export class FrameReader {
       else if (!this.take(partial[4], partial.subarray(frameHeaderBytes))) return;
     }
     this.cut(rest);
+  }
+
+  private skipPreface(chunk: Buffer): Buffer {
+    const { preface, prefaceBytes } = this;
+    if (preface === null || prefaceBytes === preface.bytes.length) return chunk;
+    const count = Math.min(chunk.length, preface.bytes.length - prefaceBytes);
+    const wanted = preface.bytes.subarray(prefaceBytes, prefaceBytes + count);
+    if (!chunk.subarray(0, count).equals(wanted)) throw new FrameError('Cannot read the stream: it begins otherwise');
+    this.prefaceBytes += count;
+    if (this.prefaceBytes === preface.bytes.length) preface.onRead?.();
+    return chunk.subarray(count);
   }
 
   private cut(bytes: Buffer): void {

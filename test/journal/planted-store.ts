@@ -14,12 +14,11 @@ import type {
   PartitionPlaces,
   ReadAnswer,
   ReadRequest,
-  StoreHealth,
   StreamPartition,
   StreamSettings,
   StreamStore,
-  TimedOffset,
 } from '../../src/core/ports/stream-store.ts';
+import { ForwardingPartition, ForwardingStore } from '../../src/core/streams/forwarding-store.ts';
 import { partitionNames, queueDeadLetters, type ServiceName, transactionOutputs } from './store-lines.ts';
 
 /** Plant → the service whose checks must find it. */
@@ -69,14 +68,12 @@ export interface PlantedStoreOptions {
   defer(task: () => void): void;
 }
 
-export class PlantedStore implements StreamStore {
-  readonly adapter = 'planted';
-  readonly #inner: StreamStore;
+export class PlantedStore extends ForwardingStore {
   readonly #options: PlantedStoreOptions;
   readonly #partitions = new Map<string, PlantedPartition>();
 
   constructor(inner: StreamStore, options: PlantedStoreOptions) {
-    this.#inner = inner;
+    super(inner);
     this.#options = options;
   }
 
@@ -85,76 +82,55 @@ export class PlantedStore implements StreamStore {
     for (const partition of this.#partitions.values()) partition.storeUntil(this.#options.now() - earlyMs);
   }
 
-  health(): StoreHealth {
-    return this.#inner.health();
+  override async create(name: string, settings?: StreamSettings): Promise<StreamPartition> {
+    return this.#ready(await super.create(name, settings));
   }
 
-  onHealth(listener: (health: StoreHealth) => void): () => void {
-    return this.#inner.onHealth(listener);
+  override async open(name: string): Promise<StreamPartition> {
+    return this.#partitions.get(name) ?? this.#ready(await super.open(name));
   }
 
-  async create(name: string, settings?: StreamSettings): Promise<StreamPartition> {
-    return this.#wrap(await this.#inner.create(name, settings));
-  }
-
-  async open(name: string): Promise<StreamPartition> {
-    return this.#partitions.get(name) ?? this.#wrap(await this.#inner.open(name));
-  }
-
-  async remove(name: string): Promise<void> {
+  override async remove(name: string): Promise<void> {
     const isGone = this.#partitions.get(name)?.isGone ?? false;
     this.#partitions.delete(name);
-    if (!isGone) await this.#inner.remove(name);
+    if (!isGone) await super.remove(name);
   }
 
-  names(): Promise<readonly string[]> {
-    return this.#inner.names();
+  protected override wrap(partition: StreamPartition): PlantedPartition {
+    return new PlantedPartition(partition, this.#options, () => this.inner.remove(partition.name));
   }
 
-  change(name: string, settings: StreamSettings): Promise<void> {
-    return this.#inner.change(name, settings);
-  }
-
-  settings(name: string): Promise<StreamSettings> {
-    return this.#inner.settings(name);
-  }
-
-  close(): Promise<void> {
-    return this.#inner.close();
-  }
-
-  async #wrap(inner: StreamPartition): Promise<StreamPartition> {
-    const { logEndOffset } = await inner.places();
-    const known = this.#partitions.get(inner.name);
-    if (known !== undefined) return known;
-    const remove = (): Promise<void> => this.#inner.remove(inner.name);
-    const wrapped = new PlantedPartition(inner, this.#options, logEndOffset, remove);
-    this.#partitions.set(inner.name, wrapped);
-    return wrapped;
+  async #ready(partition: StreamPartition): Promise<StreamPartition> {
+    const planted = partition as PlantedPartition;
+    await planted.begin();
+    this.#partitions.set(planted.name, planted);
+    return planted;
   }
 }
 
-class PlantedPartition implements StreamPartition {
-  readonly name: string;
+class PlantedPartition extends ForwardingPartition {
   /** Removed behind the back of its service. */
   isGone = false;
-  readonly #inner: StreamPartition;
   readonly #options: PlantedStoreOptions;
   readonly #remove: () => Promise<void>;
   readonly #isEarly: boolean;
   readonly #held: { readonly bytes: Buffer; readonly sinceMs: number }[] = [];
-  #end: number;
+  #end = -1;
 
-  constructor(inner: StreamPartition, options: PlantedStoreOptions, end: number, remove: () => Promise<void>) {
-    this.name = inner.name;
-    this.#inner = inner;
+  constructor(inner: StreamPartition, options: PlantedStoreOptions, remove: () => Promise<void>) {
+    super(inner);
     this.#options = options;
-    this.#end = end;
     this.#remove = remove;
     this.#isEarly = early.get(options.plant)?.test(inner.name) ?? false;
   }
 
-  append(bytes: Buffer, done: AppendDone): void {
+  /** Finds out where it ends; before the first append. */
+  async begin(): Promise<void> {
+    const { logEndOffset } = await this.inner.places();
+    if (this.#end < 0) this.#end = logEndOffset;
+  }
+
+  override append(bytes: Buffer, done: AppendDone): void {
     const header = readBatchHeader(bytes);
     const { plant, now } = this.#options;
     if (this.isGone || this.#isEarly) {
@@ -162,12 +138,12 @@ class PlantedPartition implements StreamPartition {
       this.#pretend(header, done);
     } else if (plant === 'marker written to the first partition only' && this.#isOtherMarker(header)) {
       this.#pretend(header, done);
-    } else if (this.#isAnonymous()) this.#inner.append(anonymous(bytes, header), done);
-    else this.#inner.append(bytes, done);
+    } else if (this.#isAnonymous()) this.inner.append(anonymous(bytes, header), done);
+    else this.inner.append(bytes, done);
   }
 
-  async read(request: ReadRequest): Promise<ReadAnswer> {
-    const answer = await this.#inner.read(request);
+  override async read(request: ReadRequest): Promise<ReadAnswer> {
+    const answer = await this.inner.read(request);
     const isRead = answer.nextOffset >= answer.highWatermark && answer.highWatermark > 0;
     if (this.#options.plant === 'delayed bucket removed before all is written' && minute.test(this.name) && isRead) {
       this.isGone = true;
@@ -176,29 +152,17 @@ class PlantedPartition implements StreamPartition {
     return answer;
   }
 
-  async places(): Promise<PartitionPlaces> {
-    if (!this.isGone) return this.#inner.places();
+  override async places(): Promise<PartitionPlaces> {
+    if (!this.isGone) return this.inner.places();
     const end = this.#end;
     return { logStartOffset: 0, logEndOffset: end, highWatermark: end, lastStableOffset: end, sizeBytes: 0 };
-  }
-
-  offsetForTime(timestamp: number): Promise<TimedOffset | null> {
-    return this.#inner.offsetForTime(timestamp);
-  }
-
-  deleteBefore(offset: number): Promise<number> {
-    return this.#inner.deleteBefore(offset);
-  }
-
-  onCommitted(listener: () => void): () => void {
-    return this.#inner.onCommitted(listener);
   }
 
   storeUntil(sinceMs: number): void {
     while (this.#held.length > 0 && this.#held[0].sinceMs <= sinceMs) {
       const held = this.#held.shift();
       // What becomes of it is part of the bug.
-      if (held !== undefined) this.#inner.append(held.bytes, () => undefined);
+      if (held !== undefined) this.inner.append(held.bytes, () => undefined);
     }
   }
 

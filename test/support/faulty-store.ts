@@ -9,12 +9,11 @@ import type {
   PartitionPlaces,
   ReadAnswer,
   ReadRequest,
-  StoreHealth,
   StreamPartition,
   StreamSettings,
   StreamStore,
-  TimedOffset,
 } from '../../src/core/ports/stream-store.ts';
+import { ForwardingPartition, ForwardingStore } from '../../src/core/streams/forwarding-store.ts';
 import { StorageError, type StorageErrorCode } from '../../src/core/streams/storage-error.ts';
 
 /**
@@ -31,77 +30,43 @@ export interface FaultPlan {
   change?(partition: string, bytes: Buffer): Buffer;
 }
 
-export class FaultyStore implements StreamStore {
-  readonly adapter = 'faulty';
-  readonly #inner: StreamStore;
+export class FaultyStore extends ForwardingStore {
   readonly #plan: FaultPlan;
-  readonly #partitions = new Map<StreamPartition, FaultyPartition>();
 
   constructor(inner: StreamStore, plan: FaultPlan) {
-    this.#inner = inner;
+    super(inner);
     this.#plan = plan;
   }
 
-  health(): StoreHealth {
-    return this.#inner.health();
-  }
-
-  onHealth(listener: (health: StoreHealth) => void): () => void {
-    return this.#inner.onHealth(listener);
-  }
-
-  async create(name: string, settings?: StreamSettings): Promise<StreamPartition> {
+  override async create(name: string, settings?: StreamSettings): Promise<StreamPartition> {
     failWhenPlanned(this.#plan, name);
-    return this.#wrap(await this.#inner.create(name, settings));
+    return super.create(name, settings);
   }
 
-  async open(name: string): Promise<StreamPartition> {
+  override async open(name: string): Promise<StreamPartition> {
     failWhenPlanned(this.#plan, name);
-    return this.#wrap(await this.#inner.open(name));
+    return super.open(name);
   }
 
-  async remove(name: string): Promise<void> {
+  override async remove(name: string): Promise<void> {
     failWhenPlanned(this.#plan, name);
-    return this.#inner.remove(name);
+    return super.remove(name);
   }
 
-  names(): Promise<readonly string[]> {
-    return this.#inner.names();
-  }
-
-  change(name: string, settings: StreamSettings): Promise<void> {
-    return this.#inner.change(name, settings);
-  }
-
-  settings(name: string): Promise<StreamSettings> {
-    return this.#inner.settings(name);
-  }
-
-  close(): Promise<void> {
-    return this.#inner.close();
-  }
-
-  #wrap(partition: StreamPartition): StreamPartition {
-    const known = this.#partitions.get(partition);
-    if (known !== undefined) return known;
-    const wrapped = new FaultyPartition(partition, this.#plan);
-    this.#partitions.set(partition, wrapped);
-    return wrapped;
+  protected override wrap(partition: StreamPartition): StreamPartition {
+    return new FaultyPartition(partition, this.#plan);
   }
 }
 
-class FaultyPartition implements StreamPartition {
-  readonly name: string;
-  readonly #inner: StreamPartition;
+class FaultyPartition extends ForwardingPartition {
   readonly #plan: FaultPlan;
 
   constructor(inner: StreamPartition, plan: FaultPlan) {
-    this.name = inner.name;
-    this.#inner = inner;
+    super(inner);
     this.#plan = plan;
   }
 
-  append(bytes: Buffer, done: AppendDone): void {
+  override append(bytes: Buffer, done: AppendDone): void {
     const fate = this.#plan.fateOf(this.name);
     if (fate === 'refuse' || fate === 'lose') {
       const answer = failed(fate === 'refuse' ? 'STORAGE_UNAVAILABLE' : 'STORAGE_UNCERTAIN');
@@ -109,30 +74,22 @@ class FaultyPartition implements StreamPartition {
       return;
     }
     const changed = this.#plan.change?.(this.name, bytes) ?? bytes;
-    this.#inner.append(changed, (answer) => done(fate === 'hide' ? failed('STORAGE_UNCERTAIN') : answer));
+    super.append(changed, (answer) => done(fate === 'hide' ? failed('STORAGE_UNCERTAIN') : answer));
   }
 
-  async read(request: ReadRequest): Promise<ReadAnswer> {
+  override async read(request: ReadRequest): Promise<ReadAnswer> {
     failWhenPlanned(this.#plan, this.name);
-    return this.#inner.read(request);
+    return super.read(request);
   }
 
-  async places(): Promise<PartitionPlaces> {
+  override async places(): Promise<PartitionPlaces> {
     failWhenPlanned(this.#plan, this.name);
-    return this.#inner.places();
+    return super.places();
   }
 
-  offsetForTime(timestamp: number): Promise<TimedOffset | null> {
-    return this.#inner.offsetForTime(timestamp);
-  }
-
-  async deleteBefore(offset: number): Promise<number> {
+  override async deleteBefore(offset: number): Promise<number> {
     failWhenPlanned(this.#plan, this.name);
-    return this.#inner.deleteBefore(offset);
-  }
-
-  onCommitted(listener: () => void): () => void {
-    return this.#inner.onCommitted(listener);
+    return super.deleteBefore(offset);
   }
 }
 

@@ -11,10 +11,8 @@ import { PipelineRequest, PipelineResponse } from '../../rpc/generated/ringmq/pl
 import { toError } from '../../std/errors.ts';
 import type { ApiLimits } from './context.ts';
 import type { Pipeline, PipelineChannel, PipelineHub } from './pipeline.ts';
-import type { StreamOffer } from './shared-port.ts';
+import { endWith, type StreamOffer } from './shared-port.ts';
 
-/** How long a client that was refused has to read why. */
-const farewellMs = 1_000;
 /** The kernel looks after clients that are silent: one that is gone without a trace is noticed after a minute or two. */
 const keepAliveMs = 30_000;
 
@@ -54,14 +52,17 @@ class CallStream implements PipelineChannel {
   private readonly hub: PipelineHub;
   private readonly reader: FrameReader;
   private pipeline: Pipeline | null = null;
-  /** Bytes of the preface that have come. */
-  private prefaceBytes = 0;
   private isRefused = false;
 
   constructor(socket: Socket, hub: PipelineHub, receiveBytesMax: number) {
     this.socket = socket;
     this.hub = hub;
-    this.reader = new FrameReader(receiveBytesMax, (kind, body) => this.take(kind, body));
+    this.reader = new FrameReader(receiveBytesMax, (kind, body) => this.take(kind, body), {
+      bytes: callPreface,
+      onRead: () => {
+        this.pipeline = this.hub.open(this);
+      },
+    });
     socket.setKeepAlive(true, keepAliveMs);
     // The event `close` follows and says enough.
     socket.on('error', () => undefined);
@@ -100,34 +101,18 @@ class CallStream implements PipelineChannel {
   refuse(reason: string): void {
     if (this.isRefused) return;
     this.isRefused = true;
-    const { socket } = this;
     this.pipeline?.over();
-    // What is still on its way is read and thrown away: a connection that is closed over unread bytes takes the last words with it.
-    socket.removeAllListeners('data');
-    socket.resume();
-    if (socket.writable) socket.end(encodeFrame(callFrameKinds.refused, Buffer.from(reason)));
-    const timer = setTimeout(() => socket.destroy(), farewellMs);
-    socket.on('close', () => clearTimeout(timer));
+    endWith(this.socket, encodeFrame(callFrameKinds.refused, Buffer.from(reason)));
   }
 
   private read(chunk: Buffer): void {
     if (this.isRefused) return;
     try {
-      const rest = this.prefaceBytes < callPreface.length ? this.skipPreface(chunk) : chunk;
-      if (rest.length > 0) this.reader.push(rest);
+      this.reader.push(chunk);
     } catch (error) {
       // Whatever the readers complain about: these bytes come from anybody.
       this.refuse(toError(error).message);
     }
-  }
-
-  private skipPreface(chunk: Buffer): Buffer {
-    const count = Math.min(chunk.length, callPreface.length - this.prefaceBytes);
-    const wanted = callPreface.subarray(this.prefaceBytes, this.prefaceBytes + count);
-    if (!chunk.subarray(0, count).equals(wanted)) throw new Error('Cannot read the connection: it begins otherwise');
-    this.prefaceBytes += count;
-    if (this.prefaceBytes === callPreface.length) this.pipeline = this.hub.open(this);
-    return chunk.subarray(count);
   }
 
   private take(kind: number, body: Buffer): boolean {

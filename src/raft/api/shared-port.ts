@@ -42,6 +42,21 @@ const firstBytesMs = 10_000;
 
 const noBytes = Buffer.alloc(0);
 
+/** How long a peer that was refused has to read why. */
+const farewellMs = 1_000;
+
+/**
+ * Ends a connection with last words. What is still on its way is read and thrown away: one that is closed over unread bytes takes
+ * the last words with it.
+ */
+export function endWith(socket: Socket, lastWords: Buffer): void {
+  socket.removeAllListeners('data');
+  socket.resume();
+  if (socket.writable) socket.end(lastWords);
+  const timer = setTimeout(() => socket.destroy(), farewellMs);
+  socket.on('close', () => clearTimeout(timer));
+}
+
 export class SharedPort {
   private readonly options: SharedPortOptions;
   private readonly server: Server;

@@ -17,7 +17,6 @@ import {
 } from '../../core/ports/placement.ts';
 import { PlacementCallError } from '../../rpc/client/errors.ts';
 import { PlacementClient } from '../../rpc/client/placement-client.ts';
-import type { ClientTls } from '../../rpc/client/server-security.ts';
 import type { PeerTls } from '../transport/peer-ports.ts';
 
 const MEMBERSHIP_TIMEOUT_MS = 10_000;
@@ -154,16 +153,10 @@ export class LeaderForwarder implements PlacementNode {
   private clientOf(address: string): Promise<PlacementClient> {
     if (this.client?.address === address) return this.client.calls;
     this.close();
-    const calls = PlacementClient.create({ servers: address, tls: clientTlsOf(this.tls), followLeader: false });
+    const calls = PlacementClient.create({ servers: address, tls: this.tls, followLeader: false });
     this.client = { address, calls };
     return calls;
   }
-}
-
-function clientTlsOf(tls: PeerTls | null): ClientTls | null {
-  if (tls === null) return null;
-  const { ca, certificate, key, serverName } = tls;
-  return { ca, certificate, key, ...(serverName === null ? {} : { serverName }) };
 }
 
 /** A refusal of the state machine, on its way through an error. */

@@ -9,13 +9,13 @@
 import type { Socket } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import type { Logger } from '../../observability/log.ts';
+import { connectTo } from '../../rpc/client/server-security.ts';
 import { encodeFrame, FrameReader } from '../../rpc/frames.ts';
 import { toError } from '../../std/errors.ts';
 import type { ReplicaId } from '../consensus/types.ts';
 import type { BatchMessage } from './message-codec.ts';
 import type { PeerLimits } from './peer-limits.ts';
 import type { PeerIdentity, PeerTls, TransportCounters } from './peer-ports.ts';
-import { peerSocket } from './peer-security.ts';
 import { SendQueue } from './send-queue.ts';
 import {
   decodeRefusal,
@@ -24,6 +24,7 @@ import {
   frameKinds,
   helloOf,
   smallFrameBytesMax,
+  streamProtocol,
 } from './stream-frames.ts';
 
 /** What all links of a node share. */
@@ -142,7 +143,7 @@ export class PeerLink {
       limits.connectTimeoutMs,
     );
     try {
-      const socket = peerSocket(this.address, tls);
+      const socket = connectTo(this.address, tls, streamProtocol);
       this.socket = socket;
       this.listen(socket);
       socket.write(encodeOpening(helloOf(identity(), this.replica)));

@@ -4,12 +4,11 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { BlockList, connect, isIP, type Socket } from 'node:net';
-import { checkServerIdentity, connect as connectTls } from 'node:tls';
+import { BlockList, isIP } from 'node:net';
 import { ChannelCredentials, Client } from '@grpc/grpc-js';
+import { hostOf, serverCheck } from '../../rpc/client/server-security.ts';
 import { type PeerLimits, peerChannelOptions } from './peer-limits.ts';
 import type { PeerTls } from './peer-ports.ts';
-import { streamProtocol } from './stream-frames.ts';
 
 export interface PeerTlsFiles {
   /** Certificate of the authority that signs the nodes' certificates, PEM. */
@@ -38,41 +37,10 @@ export function peerClient(address: string, tls: PeerTls | null, limits: PeerLim
   };
   const options = { ...peerChannelOptions, ...keepAlive };
   if (tls === null) return new Client(address, ChannelCredentials.createInsecure(), options);
-  const name = certifiedName(address, tls);
-  const credentials = ChannelCredentials.createSsl(tls.ca, tls.key, tls.certificate, {
-    checkServerIdentity: (_name, certificate) => checkServerIdentity(name, certificate),
-  });
+  const { askedName, checkServerIdentity } = serverCheck(address, tls);
+  const credentials = ChannelCredentials.createSsl(tls.ca, tls.key, tls.certificate, { checkServerIdentity });
   // grpc-js always asks for a name.
-  return new Client(address, credentials, { ...options, 'grpc.ssl_target_name_override': askedName(name) });
-}
-
-/** A connection for a stream of messages, being opened. Throws for what is no address, certificate or key. */
-export function peerSocket(address: string, tls: PeerTls | null): Socket {
-  const target = { host: hostOf(address), port: Number(address.slice(address.lastIndexOf(':') + 1)), noDelay: true };
-  if (tls === null) return connect(target);
-  const name = certifiedName(address, tls);
-  return connectTls({
-    ...target,
-    ca: tls.ca,
-    cert: tls.certificate,
-    key: tls.key,
-    servername: askedName(name),
-    checkServerIdentity: (_name, certificate) => checkServerIdentity(name, certificate),
-    ALPNProtocols: [streamProtocol],
-  });
-}
-
-/** The name that the certificate of the node at `address` must have. */
-function certifiedName(address: string, tls: PeerTls): string {
-  return tls.serverName ?? hostOf(address);
-}
-
-/**
- * TLS has no way to ask for an address by number (RFC 6066, section 3), and Node refuses to try. Nobody listens to the
- * name; what counts is the check of the certificate.
- */
-function askedName(name: string): string {
-  return isIP(name) === 0 ? name : 'node.ringmq.invalid';
+  return new Client(address, credentials, { ...options, 'grpc.ssl_target_name_override': askedName });
 }
 
 /** Whether an applicant may join. `expected` null: no token is asked for. Takes equally long for every wrong token. */
@@ -84,11 +52,6 @@ export function joinTokenMatches(expected: string | null, given: string): boolea
 /** Of equal length whatever the text, as the comparison wants it. */
 function digest(text: string): Buffer {
   return createHash('sha256').update(text).digest();
-}
-
-/** Of `host:port`, without the brackets of IPv6. */
-function hostOf(address: string): string {
-  return address.slice(0, address.lastIndexOf(':')).replace(/^\[|\]$/g, '');
 }
 
 const loopback = new BlockList();

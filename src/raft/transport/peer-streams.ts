@@ -7,6 +7,7 @@ import { TLSSocket } from 'node:tls';
 import { status } from '@grpc/grpc-js';
 import { encodeFrame, FrameError, FrameReader } from '../../rpc/frames.ts';
 import type { Hello } from '../../rpc/generated/ringmq/raft/v1/peer.ts';
+import { endWith } from '../api/shared-port.ts';
 import type { ReplicaId } from '../consensus/types.ts';
 import type { CallFailure, InboundCall, InboundGuard } from './inbound-guard.ts';
 import { decodeBatch, MessageCodecError } from './message-codec.ts';
@@ -34,8 +35,6 @@ export interface PeerStreamsOptions {
 const helloTimeoutMs = 10_000;
 /** A sender pings every second or so; one that is silent for so long has gone without a trace. */
 const silenceMsMax = 30_000;
-/** How long a sender that was refused has to read why. */
-const farewellMs = 1_000;
 
 const noBytes = new Uint8Array(0);
 const acceptedFrame = encodeFrame(frameKinds.accepted, noBytes);
@@ -94,15 +93,13 @@ class InboundStream {
   private readonly reader: FrameReader;
   private readonly timer: NodeJS.Timeout;
   private hello: Hello | null = null;
-  /** Bytes of the preface that have come. */
-  private prefaceBytes = 0;
   private isOver = false;
 
   constructor(socket: Socket, options: PeerStreamsOptions, events: StreamEvents) {
     this.socket = socket;
     this.options = options;
     this.events = events;
-    this.reader = new FrameReader(smallFrameBytesMax, (kind, body) => this.take(kind, body));
+    this.reader = new FrameReader(smallFrameBytesMax, (kind, body) => this.take(kind, body), { bytes: streamPreface });
     this.timer = setTimeout(() => this.end(noHello), helloTimeoutMs);
     // The event `close` follows and says enough.
     socket.on('error', () => undefined);
@@ -124,13 +121,7 @@ class InboundStream {
   end(failure: CallFailure): void {
     if (this.isOver) return;
     this.over();
-    const { socket } = this;
-    // What is still on its way is read and thrown away: a connection that is closed over unread bytes takes the last words with it.
-    socket.removeAllListeners('data');
-    socket.resume();
-    socket.end(encodeRefusal(failure));
-    const timer = setTimeout(() => socket.destroy(), farewellMs);
-    socket.on('close', () => clearTimeout(timer));
+    endWith(this.socket, encodeRefusal(failure));
   }
 
   private over(): void {
@@ -144,20 +135,11 @@ class InboundStream {
   private read(chunk: Buffer): void {
     if (this.isOver) return;
     try {
-      const rest = this.prefaceBytes < streamPreface.length ? this.skipPreface(chunk) : chunk;
-      if (rest.length > 0) this.reader.push(rest);
+      this.reader.push(chunk);
     } catch (error) {
       if (!(error instanceof FrameError || error instanceof MessageCodecError)) throw error;
       this.damaged(error.message);
     }
-  }
-
-  private skipPreface(chunk: Buffer): Buffer {
-    const count = Math.min(chunk.length, streamPreface.length - this.prefaceBytes);
-    const wanted = streamPreface.subarray(this.prefaceBytes, this.prefaceBytes + count);
-    if (!chunk.subarray(0, count).equals(wanted)) throw new FrameError('Cannot read the stream: it begins otherwise');
-    this.prefaceBytes += count;
-    return chunk.subarray(count);
   }
 
   private take(kind: number, body: Buffer): boolean {

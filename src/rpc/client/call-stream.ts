@@ -5,14 +5,14 @@
  * What a message of calls costs: one encoding into the writer of the thread, two copies, one write. Answers are decoded where
  * they were received, and values that are handed out are views of that.
  */
-import { connect, type Socket } from 'node:net';
-import { connect as connectTls, type TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { callFrameKinds, callPingFrame, callPreface, callProtocol } from '../call-frames.ts';
 import { encodeFrame, FrameReader } from '../frames.ts';
 import { PipelineRequest, PipelineResponse } from '../generated/ringmq/placement/v1/kv.ts';
 import { rpcStatus } from '../status.ts';
 import { PlacementCallError } from './errors.ts';
-import { type ClientTls, hostOf, serverCheck } from './server-security.ts';
+import { type ClientTls, connectTo } from './server-security.ts';
 
 /** A server that says nothing for so long after a ping is gone, ms. Pings go out while calls wait for answers. */
 const pingTimeoutMs = 2000;
@@ -47,8 +47,9 @@ export class CallStream {
     this.address = address;
     this.events = events;
     this.reader = new FrameReader(receiveBytesMax, (kind, body) => this.take(kind, body));
-    this.socket = tls === null ? this.connectPlain() : this.connectTls(tls);
-    this.socket.setNoDelay(true);
+    this.socket = connectTo(address, tls, callProtocol);
+    if (tls === null) this.socket.on('connect', () => this.connected());
+    else this.socket.on('secureConnect', () => this.secured(this.socket as TLSSocket));
     this.socket.setKeepAlive(true, 10_000);
     this.socket.on('data', (chunk: Buffer) => this.read(chunk));
     this.socket.on('drain', () => events.onDrain());
@@ -97,33 +98,14 @@ export class CallStream {
     this.socket.destroy();
   }
 
-  private connectPlain(): Socket {
-    const socket = connect({ host: hostOf(this.address), port: portOf(this.address) });
-    socket.on('connect', () => this.connected());
-    return socket;
-  }
-
-  private connectTls(tls: ClientTls): Socket {
-    const { askedName, checkServerIdentity } = serverCheck(this.address, tls);
-    const socket: TLSSocket = connectTls({
-      host: hostOf(this.address),
-      port: portOf(this.address),
-      ca: tls.ca ?? undefined,
-      cert: tls.certificate ?? undefined,
-      key: tls.key ?? undefined,
-      servername: askedName,
-      checkServerIdentity,
-      ALPNProtocols: [callProtocol],
-    });
-    socket.on('secureConnect', () => {
-      if (socket.alpnProtocol === callProtocol) {
-        this.connected();
-        return;
-      }
-      this.reason = `it does not speak ${callProtocol}`;
-      socket.destroy();
-    });
-    return socket;
+  /** In TLS a server that does not know the protocol would take the calls for HTTP/2. */
+  private secured(socket: TLSSocket): void {
+    if (socket.alpnProtocol === callProtocol) {
+      this.connected();
+      return;
+    }
+    this.reason = `it does not speak ${callProtocol}`;
+    socket.destroy();
   }
 
   private connected(): void {
@@ -160,8 +142,4 @@ export class CallStream {
     const message = `Cannot ${verb} "${this.address}": ${this.reason}`;
     this.events.onEnd(new PlacementCallError(code, rpcStatus.UNAVAILABLE, message));
   }
-}
-
-function portOf(address: string): number {
-  return Number(address.slice(address.lastIndexOf(':') + 1));
 }

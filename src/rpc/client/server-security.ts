@@ -1,9 +1,9 @@
 /**
- * Whom the client talks to: addresses, and the settings of TLS that gRPC and the client's own connections share. Any
- * thread; used by `connection.ts` and `call-stream.ts`.
+ * Whom a node or a client talks to: addresses, the settings of TLS that gRPC and other connections share, and how the others are
+ * opened. Any thread; used by the client and by the transport between nodes.
  */
-import { isIP } from 'node:net';
-import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { connect, isIP, type Socket } from 'node:net';
+import { checkServerIdentity, connect as connectTls, type PeerCertificate } from 'node:tls';
 
 export interface ClientTls {
   /** PEM; whose certificates of servers are believed. Null: those of the system. */
@@ -12,7 +12,7 @@ export interface ClientTls {
   readonly certificate: Buffer | null;
   readonly key: Buffer | null;
   /** Name in the server's certificate, where it is not the host of its address. */
-  readonly serverName?: string;
+  readonly serverName?: string | null;
 }
 
 /** Of `host:port`, without the brackets of IPv6. */
@@ -36,4 +36,23 @@ export function serverCheck(address: string, { serverName }: ClientTls): ServerC
     askedName: isIP(expected) === 0 ? expected : 'node.ringmq.invalid',
     checkServerIdentity: (_name, presented) => checkServerIdentity(expected, presented),
   };
+}
+
+/**
+ * A connection that is no gRPC, being opened; with TLS it asks for `protocol` (ALPN). Throws for what is no address, certificate
+ * or key.
+ */
+export function connectTo(address: string, tls: ClientTls | null, protocol: string): Socket {
+  const target = { host: hostOf(address), port: Number(address.slice(address.lastIndexOf(':') + 1)), noDelay: true };
+  if (tls === null) return connect(target);
+  const { askedName, checkServerIdentity: check } = serverCheck(address, tls);
+  return connectTls({
+    ...target,
+    ca: tls.ca ?? undefined,
+    cert: tls.certificate ?? undefined,
+    key: tls.key ?? undefined,
+    servername: askedName,
+    checkServerIdentity: check,
+    ALPNProtocols: [protocol],
+  });
 }

@@ -229,13 +229,13 @@ export class BrokerNode {
     }
     const steps = [
       this.supervisor.start(warmWorkers),
-      this.placement.start(warmRaft),
+      // The rules are read while the workers still start; those that are up already are told.
+      this.placement.start(warmRaft).then(() => this.access.start()),
       this.startHttp(),
       this.storageSupervisor.start(warmJournal),
     ];
     try {
       await Promise.all(steps);
-      await this.access.start();
       // Last, so that no client comes before there is a worker for it.
       this.addresses = await this.listeners.listen();
       this.clusterAddress = this.placement.address;

@@ -13,6 +13,7 @@ import { runKeys } from './delivery/run-keys.ts';
 import { splitRun } from './delivery/run-of-frame.ts';
 import { Client } from './handlers/client.ts';
 import type { ClientHost } from './handlers/client-state.ts';
+import { OwnPublisher } from './handlers/own-publisher.ts';
 import { Publishing } from './handlers/publishing.ts';
 import { SessionRegistry } from './handlers/session-registry.ts';
 import { MqttMetrics, mqttMetrics } from './metrics.ts';
@@ -37,6 +38,7 @@ class MqttWorker implements ProtocolWorker {
       queuedBytesMax,
     });
     const exclusive = new ExclusiveClaims(context.workerIndex, context.control);
+    const ownPublisher = new OwnPublisher(router);
     const registry = new SessionRegistry({
       router,
       directory,
@@ -46,6 +48,7 @@ class MqttWorker implements ProtocolWorker {
       settings,
       exclusive,
       access,
+      ownPublisher,
       log,
     });
     const keys = runKeys(settings.sharedKeyProperty);
@@ -53,7 +56,7 @@ class MqttWorker implements ProtocolWorker {
     router.groups.registerSplitter(4, splitRun, keys);
     router.groups.registerSplitter(5, splitRun, keys);
     const state = { settings, rewrite, log, handshakeTimeoutMs, isDraining: false };
-    this.host = { router, registry, delivery, access, metrics, timers, ...state };
+    this.host = { router, registry, delivery, access, ownPublisher, metrics, timers, ...state };
   }
 
   accept(connection: Connection): ConnectionHandler {

@@ -22,6 +22,7 @@ import type { OutgoingAliases } from '../state/outgoing-aliases.ts';
 import type { RetainedReplay } from '../state/retained-replay.ts';
 import type { Link, Session } from '../state/session.ts';
 import type { MqttSubscription } from '../state/subscription.ts';
+import type { OwnPublisher } from './own-publisher.ts';
 import type { SessionRegistry } from './session-registry.ts';
 
 /** What all connections of a worker share. */
@@ -30,6 +31,7 @@ export interface ClientHost {
   readonly registry: SessionRegistry;
   readonly delivery: Delivery;
   readonly access: AccessControl;
+  readonly ownPublisher: OwnPublisher;
   readonly metrics: MqttMetrics;
   readonly timers: TimingWheel;
   readonly settings: MqttSettings;

@@ -4,7 +4,6 @@
  */
 import type { ExclusiveClaims } from '../../../core/broker/exclusive-claims.ts';
 import type { Router } from '../../../core/broker/router.ts';
-import { Run } from '../../../core/broker/run.ts';
 import type { AccessControl, Permissions } from '../../../core/ports/access.ts';
 import type { SessionDirectory, SessionOwner } from '../../../core/ports/session-directory.ts';
 import type { Logger } from '../../../observability/log.ts';
@@ -12,10 +11,8 @@ import { hashString } from '../../../std/hash.ts';
 import { type TimingWheel, WheelTimer } from '../../../std/timing-wheel.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import type { Delivery } from '../delivery/delivery.ts';
-import { fillRunWithFrame } from '../delivery/run-of-frame.ts';
 import { SessionMember, SessionSubscriber } from '../delivery/session-target.ts';
 import type { MqttMetrics } from '../metrics.ts';
-import { generatePublish } from '../packets/generate.ts';
 import type { Will } from '../packets/types.ts';
 import type { MqttSettings } from '../settings.ts';
 import { Flight } from '../state/outgoing-window.ts';
@@ -25,6 +22,7 @@ import type { StoredMessage } from '../state/stored-message.ts';
 import { MqttSubscription, type SubscriptionOptions } from '../state/subscription.ts';
 import { knownPath } from '../state/subscription-path.ts';
 import { strategyOf } from './group-settings.ts';
+import type { OwnPublisher } from './own-publisher.ts';
 import { PermissionChanges, recheck } from './permission-changes.ts';
 
 export const scope = 'mqtt';
@@ -38,6 +36,7 @@ export interface RegistryOptions {
   readonly settings: MqttSettings;
   readonly exclusive: ExclusiveClaims;
   readonly access: AccessControl;
+  readonly ownPublisher: OwnPublisher;
   readonly log: Logger;
 }
 
@@ -63,7 +62,7 @@ export class SessionRegistry implements SessionOwner {
   readonly access: AccessControl;
   /** Filters that one session alone may subscribe to; it holds them as long as it has the subscription. */
   readonly exclusive: ExclusiveClaims;
-  private readonly willRun = new Run();
+  private readonly ownPublisher: OwnPublisher;
   private subscriptionCount = 0;
   /** The worker goes down: what its members of shared groups have not acknowledged is passed on to nobody. */
   isDraining = false;
@@ -78,6 +77,7 @@ export class SessionRegistry implements SessionOwner {
     this.log = options.log;
     this.exclusive = options.exclusive;
     this.access = options.access;
+    this.ownPublisher = options.ownPublisher;
     options.directory.register(scope, this);
     new PermissionChanges(this);
   }
@@ -240,19 +240,9 @@ export class SessionRegistry implements SessionOwner {
     const { will } = session;
     if (will === null) return;
     session.will = null;
-    const { topic, payload, qos, retain, properties } = will;
+    const { topic, qos, retain } = will;
     if (!this.mayPublishWill(session, topic, qos, retain)) return;
-    const frame = generatePublish({ topic, payload, qos, retain, packetId: qos === 0 ? 0 : 1, properties }, 5);
-    const run = this.willRun;
-    fillRunWithFrame(run, frame, 5);
-    run.publisher = session;
-    if (retain) {
-      const expiresAtS = properties.expiryS === undefined ? 0 : Math.ceil(Date.now() / 1000) + properties.expiryS;
-      this.router.retainOwned(topic, run, payload.length === 0, expiresAtS);
-      fillRunWithFrame(run, frame, 5);
-      run.publisher = session;
-    }
-    this.router.publishOwned(topic, run);
+    this.ownPublisher.publish({ ...will, publisher: session });
   }
 
   /** By the rules of now, since that is when it is published. */

@@ -25,7 +25,7 @@ import {
   measureStartUp,
 } from './mqtt/measure.ts';
 import { canPin } from './mqtt/processes.ts';
-import { type BrokerName, type Row, rows } from './mqtt/rows.ts';
+import { type BrokerName, isForBlast, type Row, rows } from './mqtt/rows.ts';
 
 /** `wirelimit` takes some bytes in the middle of a stream for a SUBSCRIBE: such a run is made again. */
 const WIRELIMIT_TRIES = 4;
@@ -90,6 +90,10 @@ function isAvailable(name: BrokerName, tools: ReadonlyMap<string, string>): bool
 function brokersOf(row: Row, plan: Plan): BrokerName[] {
   return plan.brokers.filter((name) => {
     if (row.kind === 'start-up' || row.workers > 1) return name === 'ringmq';
+    // Aedes keeps sessions in memory alone, and is started with TCP alone.
+    if (name === 'aedes') return isForBlast(row.workload) && !row.workload.isDurable;
+    // The mosquitto of many distributions opens no WebSocket listener: these rows have no limit.
+    if (name === 'mosquitto') return !row.workload.transport.startsWith('web-socket');
     return name !== 'wirelimit' || row.fitsWirelimit;
   });
 }
@@ -119,9 +123,9 @@ async function runRow(row: Row, plan: Plan): Promise<RowResult> {
   return { row, runs };
 }
 
-/** `wirelimit` does not outlive its clients, and memory per connection wants a broker that had none. */
+/** `wirelimit` does not outlive its clients, memory per connection wants a broker that had none, and kept sessions would add up. */
 function isKeptRunning(name: BrokerName, row: Row): boolean {
-  return row.kind === 'load' && name !== 'wirelimit';
+  return row.kind === 'load' && name !== 'wirelimit' && !row.workload.isDurable;
 }
 
 async function measure(name: BrokerName, row: Row, plan: Plan, kept: Broker | undefined): Promise<Measurement> {
@@ -182,7 +186,7 @@ async function compareBrokers(plan: Plan): Promise<boolean> {
   const checks = plan.smoke ? [] : judge(results);
   const command = ['npm run bench:mqtt --', ...process.argv.slice(2)].join(' ');
   const intro = [
-    `\`${command}\`: medians of ${plan.runs} runs of ${plan.seconds} s, load by ${plan.program}`,
+    `\`${command}\`: medians of ${plan.runs} runs of ${plan.seconds} s, load by ${plan.program}; over TLS and WebSocket by ringmq`,
     describeMachine(),
   ];
   process.stdout.write(`${[...intro, ...plan.brokers.map(readVersion)].join('\n')}\n\n${formatFigures(results)}\n`);

@@ -1,11 +1,12 @@
 /** Starts the brokers that are compared, each pinned to core 0 on a free port. Used by `../mqtt.ts`. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { nodeForUws } from '../../scripts/debian13-libc.ts';
 import { findFreePort, findProgram, pinned, type Running, startUntilLine, startUntilPort } from './processes.ts';
-import type { BrokerName, Row } from './rows.ts';
+import type { BrokerName, Row, Transport } from './rows.ts';
 
 const BROKER_CORE = 0;
 
@@ -71,12 +72,33 @@ function readCommit(): string {
 
 async function startRingmq(row: Row): Promise<Broker> {
   const data = mkdtempSync(join(tmpdir(), 'ringmq-bench-'));
-  const command = [process.execPath, join(root, 'bin', 'ringmq.js'), 'start', '--data', data];
+  const { transport } = row.workload;
+  const node = transport === 'web-socket-uws' ? await nodeForUws() : { command: process.execPath, args: [] };
+  const command = [node.command, ...node.args, join(root, 'bin', 'ringmq.js'), 'start', '--data', data];
   command.push('--workers', `${row.workers}`, '--mqtt', '127.0.0.1:0', '--http', '127.0.0.1:0');
+  const listener = listenerOf(transport);
+  if (transport === 'tls') {
+    const { certificate, key } = makeCertificate(data);
+    command.push('--mqtt-tls', '127.0.0.1:0', '--tls-certificate', certificate, '--tls-key', key);
+  }
+  if (transport === 'web-socket') command.push('--mqtt-ws', '127.0.0.1:0');
+  if (transport === 'web-socket-uws') {
+    const uws = {
+      name: listener,
+      protocol: 'mqtt',
+      transport: 'ws',
+      address: '127.0.0.1:0',
+      webSocket: { adapter: 'uws' },
+    };
+    command.push('--set', `listeners.1=${JSON.stringify(uws)}`);
+  }
   // Consecutive connections then go to different workers.
   if (row.workers > 1) command.push('--set', 'sharding=round-robin');
   try {
-    const started = await startUntilLine(pinned(BROKER_CORE, command), /^ringmq ready .*\bmqtt=\S*:(\d+)/m);
+    const started = await startUntilLine(
+      pinned(BROKER_CORE, command),
+      new RegExp(`^ringmq ready (?:.* )?${listener}=\\S*:(\\d+)`, 'm'),
+    );
     return { pid: started.pid, port: Number(started.match[1]), stop: stopAndRemove(started, data) };
   } catch (error) {
     rmSync(data, { recursive: true, force: true });
@@ -84,10 +106,34 @@ async function startRingmq(row: Row): Promise<Broker> {
   }
 }
 
+/** Name of the listener in the ready line. */
+function listenerOf(transport: Transport): string {
+  if (transport === 'tcp') return 'mqtt';
+  return { tls: 'mqtt-tls', 'web-socket': 'mqtt-ws', 'web-socket-uws': 'mqtt-uws' }[transport];
+}
+
+function makeCertificate(folder: string): { certificate: string; key: string } {
+  const certificate = join(folder, 'server.crt');
+  const key = join(folder, 'server.key');
+  const kind = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1'];
+  const files = ['-subj', '/CN=127.0.0.1', '-keyout', key, '-out', certificate];
+  execFileSync('openssl', ['req', ...kind, ...files], { stdio: ['ignore', 'ignore', 'pipe'] });
+  chmodSync(key, 0o644);
+  return { certificate, key };
+}
+
 async function startMosquitto(row: Row): Promise<Broker> {
   const folder = mkdtempSync(join(tmpdir(), 'ringmq-bench-'));
+  chmodSync(folder, 0o777); // As root it becomes another user.
   const port = await findFreePort();
-  const lines = [`listener ${port} 127.0.0.1`, 'allow_anonymous true', 'persistence false', 'log_type none'];
+  const { isDurable, transport } = row.workload;
+  const lines = [`listener ${port} 127.0.0.1`, 'allow_anonymous true', `persistence ${isDurable}`, 'log_type none'];
+  // Where it writes its one file, every half an hour and at its end: it never waits for a disk.
+  if (isDurable) lines.push(`persistence_location ${folder}/`, 'max_queued_messages 0');
+  if (transport === 'tls') {
+    const { certificate, key } = makeCertificate(folder);
+    lines.push(`certfile ${certificate}`, `keyfile ${key}`);
+  }
   lines.push(`set_tcp_nodelay ${row.isSparse}`, 'max_connections -1');
   const file = join(folder, 'mosquitto.conf');
   writeFileSync(file, `${lines.join('\n')}\n`);

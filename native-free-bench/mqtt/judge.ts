@@ -2,7 +2,7 @@
 import type { Check } from '../checks.ts';
 import { formatTable, median } from '../table.ts';
 import type { Measurement } from './measure.ts';
-import { type BrokerName, blastFlags, type Row } from './rows.ts';
+import { type BrokerName, benchFlags, blastFlags, isForBlast, type Row } from './rows.ts';
 
 /** A rate is "not worse" within this share: the start of a second falls differently in each run. */
 const RATE_TOLERANCE = 0.01;
@@ -52,12 +52,13 @@ function judgeRow({ row, runs }: RowResult, oneWorker: Measurement | undefined):
     atMost('CPU / mosquitto', own.cpuUs / mosquitto.cpuUs, limits.cpuToMosquitto, 4);
     atMost('p99 / mosquitto', own.p99Us / mosquitto.p99Us, limits.p99ToMosquitto, 2);
     const rate = own.perS / mosquitto.perS;
+    const { rateToMosquitto = 1 } = limits;
     checks.push({
       row: row.id,
       what: 'rate / mosquitto',
       value: rate.toFixed(2),
-      limit: 'at least 1',
-      isKept: rate >= 1 - RATE_TOLERANCE,
+      limit: `at least ${rateToMosquitto}`,
+      isKept: rate >= rateToMosquitto - RATE_TOLERANCE,
     });
     if (row.isSparse) atMost('p50 / mosquitto', own.p50Us / mosquitto.p50Us, 1, 2);
   }
@@ -70,12 +71,17 @@ function judgeRow({ row, runs }: RowResult, oneWorker: Measurement | undefined):
   return checks;
 }
 
+function flagsOf({ workload }: Row): string[] {
+  const isBlast = isForBlast(workload) && !workload.isDurable;
+  return isBlast ? blastFlags(workload) : benchFlags(workload);
+}
+
 /** One line per row and broker. */
 export function formatFigures(results: readonly RowResult[]): string {
   const head = ['row', 'broker', 'CPU us/msg', 'msg/s', 'p50 us', 'p99 us', 'lost', 'other'];
   const lines: string[][] = [];
   for (const { row, runs } of results) {
-    const name = row.kind === 'load' ? `${row.id}: \`${blastFlags(row.workload).join(' ')}\`` : row.id;
+    const name = row.kind === 'load' ? `${row.id}: \`${flagsOf(row).join(' ')}\`` : row.id;
     for (const [broker, measurements] of runs) {
       if (measurements.length > 0) lines.push([name, broker, ...figureCells(row, medianOf(measurements))]);
     }

@@ -1,14 +1,18 @@
 /** Runs one load against one broker, with `mqttblast` or `ringmq bench`, pinned to core 1. Used by `../mqtt.ts`. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Broker, root } from './brokers.ts';
 import { findFreePort, findProgram, pinned, runToEnd, waitForPort } from './processes.ts';
-import { benchFlags, blastFlags, IDLE_CONNECTIONS, type Workload } from './rows.ts';
+import { benchFlags, blastFlags, IDLE_CONNECTIONS, isForBlast, type Workload } from './rows.ts';
 
 const LOAD_CORE = 1;
 const TOOLS = ['mqttblast', 'wirelimit'];
+/** `mqttblast` whose subscribers ask for sessions that are kept: made of its source, which knows clean ones alone. */
+const DURABLE_BLAST = 'mqttblast-durable';
+const CLEAN_FLAG = 'b[o++] = 2 | (user';
+const CLEAN_FLAG_OF_PUBLISHERS = 'b[o++] = (c->sub ? 0 : 2) | (user';
 
 /** What a run showed; those that a row does not measure are 0. */
 export interface Measurement {
@@ -38,6 +42,13 @@ export async function buildTools(source: string, target: string): Promise<Map<st
     await runToEnd([compiler, '-O2', '-w', '-o', program, file], 60_000);
     built.set(name, program);
   }
+  const text = built.has('mqttblast') ? readFileSync(join(source, 'mqttblast.c'), 'utf8') : '';
+  if (text.includes(CLEAN_FLAG)) {
+    const file = join(target, `${DURABLE_BLAST}.c`);
+    writeFileSync(file, text.replace(CLEAN_FLAG, CLEAN_FLAG_OF_PUBLISHERS));
+    await runToEnd([compiler, '-O2', '-w', '-o', join(target, DURABLE_BLAST), file], 60_000);
+    built.set(DURABLE_BLAST, join(target, DURABLE_BLAST));
+  }
   return built;
 }
 
@@ -50,8 +61,8 @@ export async function measureLoad(
   tools: ReadonlyMap<string, string>,
 ): Promise<Measurement> {
   const limitMs = (seconds + 60) * 1000;
-  if (program === 'mqttblast') {
-    const blast = tools.get('mqttblast') ?? 'mqttblast';
+  const blast = tools.get(workload.isDurable ? DURABLE_BLAST : 'mqttblast');
+  if (program === 'mqttblast' && blast !== undefined && isForBlast(workload)) {
     const target = ['-p', `${broker.port}`, '-b', `${broker.pid}`, '-d', `${seconds}`];
     const output = await runToEnd(pinned(LOAD_CORE, [blast, ...target, ...blastFlags(workload)]), limitMs);
     return readBlast(output);

@@ -12,7 +12,13 @@ export interface Workload {
   readonly payloadBytes: number;
   /** Messages a second over all publishers; 0 for as fast as possible. */
   readonly ratePerS: number;
+  /** Subscribers have sessions that are kept, and mosquitto runs with persistence. */
+  readonly isDurable: boolean;
+  readonly transport: Transport;
 }
+
+/** `web-socket-uws` is RingMQ's other adapter of WebSocket. */
+export type Transport = 'tcp' | 'tls' | 'web-socket' | 'web-socket-uws';
 
 export interface Row {
   readonly id: string;
@@ -34,6 +40,8 @@ export interface Limits {
   /** To RingMQ's own `stream` row. */
   readonly cpuToOneWorker?: number;
   readonly p99ToMosquitto?: number;
+  /** The least, unlike the others: 1 where there is none. */
+  readonly rateToMosquitto?: number;
   readonly lost?: number;
   readonly kibPerConnection?: number;
   readonly startUpMs?: number;
@@ -47,35 +55,61 @@ const base: Workload = {
   qos: 0,
   payloadBytes: 64,
   ratePerS: 0,
+  isDurable: false,
+  transport: 'tcp',
 };
 
 const load = { kind: 'load', isSparse: false, fitsWirelimit: false, workers: 1 } as const;
 
+const stream: Row = {
+  ...load,
+  id: 'stream',
+  workload: base,
+  fitsWirelimit: true,
+  limits: { cpuToMosquitto: 1 / 30, cpuToWirelimit: 3 },
+};
+const qos1: Row = { ...load, id: 'qos1', workload: { ...base, qos: 1 }, limits: { cpuToMosquitto: 1 / 12, lost: 0 } };
+const qos2: Row = { ...load, id: 'qos2', workload: { ...base, qos: 2 }, limits: { cpuToMosquitto: 1 / 15, lost: 0 } };
+const fanOut: Row = {
+  ...load,
+  id: 'fan-out',
+  workload: { ...base, subscribers: 10 },
+  fitsWirelimit: true,
+  limits: { cpuToMosquitto: 1 / 30 },
+};
+const sparsePairs: Row = {
+  ...load,
+  id: 'sparse-pairs',
+  workload: { ...base, publishers: 100, subscribers: 100, topics: 100, ratePerS: 20_000 },
+  isSparse: true,
+  limits: { cpuToMosquitto: 1.1, p99ToMosquitto: 1.5 },
+};
+
+/** The same against mosquitto with TLS, by the same ratios. */
+function overTls(row: Row): Row {
+  const { cpuToWirelimit: _, ...limits } = row.limits;
+  const workload: Workload = { ...row.workload, transport: 'tls' };
+  return { ...row, id: `tls-${row.id}`, workload, fitsWirelimit: false, limits };
+}
+
+function overWebSocket(transport: Transport, qos: number): Row {
+  const id = qos === 0 ? transport : `${transport}-qos${qos}`;
+  return { ...load, id, workload: { ...base, qos, transport }, limits: {} };
+}
+
 /** In the order of the table of the work item. */
 export const rows: readonly Row[] = [
-  { ...load, id: 'stream', workload: base, fitsWirelimit: true, limits: { cpuToMosquitto: 1 / 30, cpuToWirelimit: 3 } },
-  { ...load, id: 'qos1', workload: { ...base, qos: 1 }, limits: { cpuToMosquitto: 1 / 12, lost: 0 } },
-  { ...load, id: 'qos2', workload: { ...base, qos: 2 }, limits: { cpuToMosquitto: 1 / 15, lost: 0 } },
+  stream,
+  qos1,
+  qos2,
   {
     ...load,
     id: 'pairs',
     workload: { ...base, publishers: 10, subscribers: 10, topics: 10 },
     limits: { cpuToMosquitto: 1 / 30 },
   },
-  {
-    ...load,
-    id: 'fan-out',
-    workload: { ...base, subscribers: 10 },
-    fitsWirelimit: true,
-    limits: { cpuToMosquitto: 1 / 30 },
-  },
-  {
-    ...load,
-    id: 'sparse-pairs',
-    workload: { ...base, publishers: 100, subscribers: 100, topics: 100, ratePerS: 20_000 },
-    isSparse: true,
-    limits: { cpuToMosquitto: 1.1, p99ToMosquitto: 1.5 },
-  },
+  fanOut,
+  sparsePairs,
   {
     ...load,
     id: 'sparse-fan-out',
@@ -93,6 +127,16 @@ export const rows: readonly Row[] = [
     limits: { cpuToMosquitto: 1.1 },
   },
   { ...load, id: 'two-workers', workload: base, workers: 2, limits: { cpuToOneWorker: 2 } },
+  {
+    ...load,
+    id: 'durable',
+    workload: { ...base, publishers: 100, subscribers: 100, topics: 100, qos: 1, isDurable: true },
+    limits: { cpuToMosquitto: 1 / 5, rateToMosquitto: 5, lost: 0 },
+  },
+  ...[stream, qos1, qos2, fanOut, sparsePairs].map(overTls),
+  ...(['web-socket', 'web-socket-uws'] as const).flatMap((transport) =>
+    [0, 1].map((qos) => overWebSocket(transport, qos)),
+  ),
   { ...load, id: 'idle', kind: 'idle', workload: base, limits: { kibPerConnection: 12 } },
   { ...load, id: 'start-up', kind: 'start-up', workload: base, limits: { startUpMs: 500 } },
 ];
@@ -118,5 +162,13 @@ export function benchFlags(workload: Workload): string[] {
   flags.push('--qos', `${qos}`, '--size', `${payloadBytes}`);
   if (isWildcard) flags.push('--wildcard');
   if (ratePerS > 0) flags.push('--rate', `${ratePerS}`);
+  if (workload.isDurable) flags.push('--durable');
+  if (workload.transport === 'tls') flags.push('--insecure');
+  if (workload.transport.startsWith('web-socket')) flags.push('--web-socket');
   return flags;
+}
+
+/** Whether `mqttblast`, which knows TCP alone, can do it. */
+export function isForBlast({ transport }: Workload): boolean {
+  return transport === 'tcp';
 }

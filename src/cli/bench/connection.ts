@@ -1,11 +1,11 @@
 /**
- * One MQTT connection of the load harness: socket, CONNECT, frame reassembly and its end. What the frames mean is the
+ * One MQTT connection of the load harness: transport, CONNECT, frame reassembly and its end. What the frames mean is the
  * business of its role. Thread of the harness, where all connections share one read buffer: a chunk is consumed whole
  * before the next read.
  */
-import { connect, type Socket } from 'node:net';
 import type { BenchPlan } from './options.ts';
 import { count, nowMs, recordMs, type Statistics } from './statistics.ts';
+import { openTransport, readBuffer, type Transport } from './transport.ts';
 import {
   bodyStart,
   CONNACK,
@@ -19,9 +19,6 @@ import {
   reasonText,
 } from './wire.ts';
 
-/** As much as one read can bring: fewer, longer reads are what lets one core keep up with a broker. */
-const READ_BYTES = 256 * 1024;
-const readBuffer = Buffer.allocUnsafeSlow(READ_BYTES);
 const readView = viewOf(readBuffer);
 
 /** What a connection does with its frames after CONNACK. */
@@ -64,10 +61,11 @@ type State = 'new' | 'connecting' | 'connected' | 'ending' | 'closed';
 
 export class BenchConnection {
   readonly clientId: string;
+  private readonly keepsSession: boolean;
   private readonly plan: BenchPlan;
   private readonly statistics: Statistics;
   private readonly role: Role;
-  private socket: Socket | null = null;
+  private transport: Transport | null = null;
   private state: State = 'new';
   private startedMs = 0;
   private timer: NodeJS.Timeout | undefined;
@@ -80,7 +78,9 @@ export class BenchConnection {
     if (this.state === 'connected') this.role.onWritable?.();
   };
 
-  constructor(plan: BenchPlan, statistics: Statistics, clientId: string, role: Role) {
+  /** `keepsSession`: the broker is to keep its session when the connection ends. */
+  constructor(plan: BenchPlan, statistics: Statistics, clientId: string, role: Role, keepsSession = false) {
+    this.keepsSession = keepsSession;
     this.plan = plan;
     this.statistics = statistics;
     this.clientId = clientId;
@@ -93,7 +93,7 @@ export class BenchConnection {
 
   /** Bytes that the kernel did not take yet. While there are any, written buffers must not be touched. */
   get pendingBytes(): number {
-    return this.socket?.writableLength ?? 0;
+    return this.transport?.pendingBytes ?? 0;
   }
 
   /** Connects from `localAddress`, if any; resolves with null, or with the reason why not. Never rejects. */
@@ -102,54 +102,43 @@ export class BenchConnection {
     this.settle = settled;
     this.state = 'connecting';
     this.startedMs = nowMs();
-    const socket = connect({
-      host: this.plan.host,
-      port: this.plan.port,
-      noDelay: true,
-      ...(localAddress === undefined ? {} : { localAddress }),
-      onread: {
-        buffer: readBuffer,
-        callback: (byteCount) => {
-          this.onRead(byteCount);
-          return true;
-        },
-      },
-    });
-    this.socket = socket;
     const { version, username, password, keepAliveS } = this.plan;
-    socket.on('connect', () => {
-      socket.write(encodeConnect({ version, clientId: this.clientId, username, password, keepAliveS }));
+    this.transport = openTransport(this.plan, localAddress, {
+      onOpen: () => {
+        const { clientId, keepsSession } = this;
+        this.transport?.write(encodeConnect({ version, clientId, username, password, keepAliveS, keepsSession }));
+      },
+      onRead: (byteCount) => this.onRead(byteCount),
+      onError: (reason) => {
+        this.closeReason ||= reason;
+      },
+      onClose: () => this.onClose(),
     });
-    socket.on('error', (error: NodeJS.ErrnoException) => {
-      this.closeReason ||= error.code ?? error.message;
-    });
-    socket.on('close', () => this.onClose());
     this.timer = setTimeout(() => this.abort('no answer in time'), this.plan.connectTimeoutMs);
     return settled.promise;
   }
 
   /** Writes `bytes`, which must stay as they are until `pendingBytes` is 0 again. */
   write(bytes: Uint8Array): void {
-    this.socket?.write(bytes, this.onWritten);
+    this.transport?.write(bytes, this.onWritten);
   }
 
   ping(): void {
-    if (this.state === 'connected') this.socket?.write(pingRequest);
+    if (this.state === 'connected') this.transport?.write(pingRequest);
   }
 
   /** Ends in order; what happens afterwards is no disconnection to be counted. */
   end(): void {
-    if (this.state === 'closed' || this.socket === null) return;
+    if (this.state === 'closed' || this.transport === null) return;
     const wasConnected = this.state === 'connected';
     this.state = 'ending';
-    if (wasConnected) this.socket.end(disconnectRequest);
-    this.socket.destroySoon();
+    this.transport.end(wasConnected ? disconnectRequest : null);
   }
 
   /** Breaks off for a reason of ours. */
   abort(reason: string): void {
     this.closeReason ||= reason;
-    this.socket?.destroy();
+    this.transport?.destroy();
   }
 
   private onRead(byteCount: number): void {

@@ -1,4 +1,5 @@
 /** Flags of `ringmq bench`, and the plan that they make. Main thread; called by `commands/bench.ts`. */
+import { readFileSync } from 'node:fs';
 import { nearestName, type OptionSpec, type ParsedArguments } from '../arguments.ts';
 import { UsageError } from '../exit-codes.ts';
 import { HEADER_BYTES, MAX_PUBLISHERS } from './wire.ts';
@@ -9,6 +10,10 @@ export const benchOptions: readonly OptionSpec[] = [
   { long: 'protocol-version', short: 'V', value: 'VERSION', help: '311 (default) or 5' },
   { long: 'username', short: 'u', value: 'NAME', help: 'user name' },
   { long: 'pw', short: 'P', value: 'PASSWORD', help: 'password' },
+  { long: 'cafile', value: 'FILE', help: 'trusted certificates; turns TLS on' },
+  { long: 'insecure', help: 'TLS without a check of who the server is' },
+  { long: 'web-socket', help: 'over WebSocket, at the path /mqtt' },
+  { long: 'durable', help: 'subscribers have sessions that the broker keeps (each run has its own)' },
   { long: 'clients', short: 'c', value: 'COUNT', help: 'connections, or pairs of 1:1, or the many side of a fan' },
   { long: 'publishers', value: 'COUNT', help: 'publishers' },
   { long: 'subscribers', value: 'COUNT', help: 'subscribers' },
@@ -51,6 +56,11 @@ export const benchOptions: readonly OptionSpec[] = [
 
 export type BenchMode = 'connect' | 'pub' | 'sub' | 'fan-in' | 'fan-out' | '1:1';
 
+export interface BenchTls {
+  readonly ca: Buffer | undefined;
+  readonly rejectUnauthorized: boolean;
+}
+
 export interface BenchPlan {
   readonly mode: BenchMode;
   readonly host: string;
@@ -58,6 +68,11 @@ export interface BenchPlan {
   readonly version: 4 | 5;
   readonly username: string | undefined;
   readonly password: string | undefined;
+  /** Null without TLS. */
+  readonly tls: BenchTls | null;
+  readonly isWebSocket: boolean;
+  /** Subscribers keep their sessions. */
+  readonly isDurable: boolean;
   /** Connections that neither publish nor subscribe. */
   readonly idlers: number;
   readonly publishers: number;
@@ -166,6 +181,11 @@ export function readPlan(parsed: ParsedArguments): BenchPlan {
   if (version === undefined)
     throw new UsageError(`Cannot use -V "${parsed.text('protocol-version')}": expected 311 or 5`);
   const qos = parsed.integer('qos', 0, 0, 2) as 0 | 1 | 2;
+  const tls = readTls(parsed);
+  if (tls !== null && parsed.has('web-socket'))
+    throw new UsageError('Cannot load over TLS and WebSocket together: give --cafile or --web-socket, not both');
+  if (parsed.has('durable') && qos === 0)
+    throw new UsageError('Cannot use --durable with QoS 0: a broker keeps nothing of it; add --qos 1 or 2');
   return {
     mode,
     host: parsed.text('host') ?? '127.0.0.1',
@@ -173,6 +193,9 @@ export function readPlan(parsed: ParsedArguments): BenchPlan {
     version,
     username: parsed.text('username'),
     password: parsed.text('pw'),
+    tls,
+    isWebSocket: parsed.has('web-socket'),
+    isDurable: parsed.has('durable'),
     idlers: counts.idlers,
     publishers,
     subscribers,
@@ -197,6 +220,21 @@ export function readPlan(parsed: ParsedArguments): BenchPlan {
     isJson: parsed.has('json'),
     isQuiet: parsed.has('quiet'),
   };
+}
+
+function readTls(parsed: ParsedArguments): BenchTls | null {
+  const file = parsed.text('cafile');
+  const isInsecure = parsed.has('insecure');
+  if (file === undefined) return isInsecure ? { ca: undefined, rejectUnauthorized: false } : null;
+  return { ca: readCertificates(file), rejectUnauthorized: !isInsecure };
+}
+
+function readCertificates(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    throw new UsageError(`Cannot read --cafile "${file}": ${(error as Error).message}`);
+  }
 }
 
 /** Whether payloads have room for the sequence number and the send time. */

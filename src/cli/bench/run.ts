@@ -162,7 +162,8 @@ class Run {
         if (waitMs > 1) await this.pause(waitMs);
       } else if (pending.size >= CONNECTING_MAX) await Promise.race(pending);
       const { role, ready, name } = roles[i]();
-      const connection = new BenchConnection(plan, statistics, `rb-${this.runId}-${name}`, role);
+      const keepsSession = plan.isDurable && role instanceof Subscriber;
+      const connection = new BenchConnection(plan, statistics, `rb-${this.runId}-${name}`, role, keepsSession);
       this.connections.push(connection);
       const local = plan.localAddresses;
       const attempt = connection

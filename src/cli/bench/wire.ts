@@ -30,18 +30,30 @@ export interface ConnectFields {
   readonly password: string | undefined;
   /** Seconds; 0 turns it off. */
   readonly keepAliveS: number;
+  /** Without, it is a clean session. */
+  readonly keepsSession?: boolean;
 }
 
-/** CONNECT with a clean session and no will. */
+/** For how long a session is to be kept, seconds: longer than any run, and an end for those that nobody comes back to. */
+const sessionExpiryS = 3600;
+
+/** CONNECT without a will. */
 export function encodeConnect(fields: ConnectFields): Buffer {
-  const { version, clientId, username, password, keepAliveS } = fields;
-  const flags = 2 | (username === undefined ? 0 : 0x80) | (password === undefined ? 0 : 0x40);
+  const { version, clientId, username, password, keepAliveS, keepsSession = false } = fields;
+  const flags = (keepsSession ? 0 : 2) | (username === undefined ? 0 : 0x80) | (password === undefined ? 0 : 0x40);
   const parts = [text('MQTT'), Buffer.from([version, flags, keepAliveS >> 8, keepAliveS & 0xff])];
-  if (version === 5) parts.push(Buffer.from([0]));
+  if (version === 5) parts.push(keepsSession ? expiryProperty(sessionExpiryS) : Buffer.from([0]));
   parts.push(text(clientId));
   if (username !== undefined) parts.push(text(username));
   if (password !== undefined) parts.push(text(password));
   return frame(CONNECT << 4, parts);
+}
+
+/** Properties of CONNECT with a Session Expiry Interval alone (3.1.2.11.2). */
+function expiryProperty(seconds: number): Buffer {
+  const bytes = Buffer.from([5, 0x11, 0, 0, 0, 0]);
+  bytes.writeUInt32BE(seconds, 2);
+  return bytes;
 }
 
 export function encodeSubscribe(version: 4 | 5, packetId: number, filter: string, qos: number): Buffer {

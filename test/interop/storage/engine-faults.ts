@@ -1,5 +1,5 @@
 /**
- * What a store over Redis or object storage keeps when the server dies, hangs, or cannot be reached, and when there is a second
+ * What a store over a foreign engine keeps when its server dies, hangs, or cannot be reached, and when there is a second
  * writer. Part of the tests of each of them. Nothing here depends on how long something takes, but on what has happened meanwhile.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,14 +9,18 @@ import type { EngineHandle, EngineRun, StoreEngine } from '../../../src/core/str
 import { StoreFront, type StoreFrontOptions } from '../../../src/core/streams/store-front.ts';
 import { FaultLink } from '../../support/fault-proxy.ts';
 import { batch, codeOf, readValues, stored, verdict } from '../../support/stream-batches.ts';
-import { newPlace } from './engine-bench.ts';
 import { Load } from './load.ts';
 
 const killRounds = 4;
 const limitMs = 60_000;
 
 /** Quick enough for tests; appends wait as long as a test may take. */
-const patient: StoreFrontOptions = { callTimeoutMs: 2000, waitMsMax: 40_000, readWaitMsMax: 40_000, retryMsMax: 200 };
+export const patient: StoreFrontOptions = {
+  callTimeoutMs: 2000,
+  waitMsMax: 40_000,
+  readWaitMsMax: 40_000,
+  retryMsMax: 200,
+};
 
 /** The server that the tests of a file break. */
 export interface FaultyServer {
@@ -31,6 +35,8 @@ export interface FaultyServer {
 
 export interface FaultBench {
   server(): FaultyServer;
+  /** Makes the records of one test differ from those of all others. */
+  place(): string;
   /** Over the records of `place`, on a server that is reached at `port`. */
   engineAt(place: string, port: number): StoreEngine;
   /** How many connections are cut while a store works. */
@@ -68,7 +74,7 @@ export function engineFaults(bench: FaultBench): void {
 
   describe('failures', () => {
     it('nothing acknowledged is lost when the server is killed and started again', { timeout: limitMs }, async () => {
-      const place = newPlace();
+      const place = bench.place();
       const store = await opened(place);
       const reasons: string[] = [];
       store.onHealth(({ state, reason }) => state === 'retrying' && reasons.push(reason));
@@ -87,7 +93,7 @@ export function engineFaults(bench: FaultBench): void {
     });
 
     it('nothing acknowledged is lost, or stored twice, when connections are cut', { timeout: limitMs }, async () => {
-      const place = newPlace();
+      const place = bench.place();
       const link = await brokenWay();
       // Answers are on their way for a while, so that many are lost behind the write.
       link.set({ delayMs: 2 });
@@ -102,7 +108,7 @@ export function engineFaults(bench: FaultBench): void {
     });
 
     it('nothing acknowledged is lost when packets get lost, or the server hangs', { timeout: limitMs }, async () => {
-      const place = newPlace();
+      const place = bench.place();
       const link = await brokenWay();
       const store = await opened(place, { ...patient, callTimeoutMs: 500 }, link.port);
       const running = await load(store);
@@ -122,7 +128,7 @@ export function engineFaults(bench: FaultBench): void {
     });
 
     it('producers that are told of a failure are told the truth', { timeout: limitMs }, async () => {
-      const place = newPlace();
+      const place = bench.place();
       const store = await opened(place, { ...patient, callTimeoutMs: 300, waitMsMax: 300 });
       const running = await load(store);
       for (let round = 0; round < 2; round += 1) {
@@ -140,7 +146,7 @@ export function engineFaults(bench: FaultBench): void {
 
     it('calls wait for a bounded time while the server is away, and so does close()', async () => {
       const link = await brokenWay();
-      const store = await opened(newPlace(), { ...patient, waitMsMax: 200, readWaitMsMax: 200 }, link.port);
+      const store = await opened(bench.place(), { ...patient, waitMsMax: 200, readWaitMsMax: 200 }, link.port);
       const partition = await store.create('p');
       await stored(partition, batch(['a']));
       link.set({ isCut: true });
@@ -160,7 +166,7 @@ export function engineFaults(bench: FaultBench): void {
 
   describe('runs', () => {
     it('a run that arrives again, late, or from an old writer is not stored', async () => {
-      const engine = bench.engineAt(newPlace(), bench.server().port);
+      const engine = bench.engineAt(bench.place(), bench.server().port);
       await engine.open();
       onTestFinished(() => engine.close());
       expect(await engine.create('p', 'id-1', {})).toBe('created');
@@ -193,7 +199,7 @@ export function engineFaults(bench: FaultBench): void {
 
   describe('writers', () => {
     it('a second writer fences the first one, and keeps all that it stored', { timeout: limitMs }, async () => {
-      const place = newPlace();
+      const place = bench.place();
       const first = await opened(place);
       const running = await load(first);
       await running.progress(stepRecords);
@@ -210,7 +216,7 @@ export function engineFaults(bench: FaultBench): void {
     });
 
     it('a writer of a partition that somebody else removed is out', { timeout: limitMs }, async () => {
-      const place = newPlace();
+      const place = bench.place();
       const first = await opened(place);
       const partition = await first.create('p');
       await stored(partition, batch(['a']));
@@ -224,7 +230,7 @@ export function engineFaults(bench: FaultBench): void {
     });
 
     it('two writers that take a partition from each other lose and double nothing', { timeout: limitMs }, async () => {
-      const place = newPlace();
+      const place = bench.place();
       const stores = [await opened(place), await opened(place)];
       await stores[0].create('p');
       const acknowledged = new Map<string, number>();

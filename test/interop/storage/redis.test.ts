@@ -42,6 +42,7 @@ engineRetention(() => {
   return () => new RedisEngine(settings({ prefix: `${place}:` }), keptLog().log);
 });
 engineFaults({
+  place: newPlace,
   server: () => server,
   engineAt: (place, port) => {
     return new RedisEngine(settings({ prefix: `${place}:`, address: `127.0.0.1:${port}` }), keptLog().log);

@@ -47,6 +47,7 @@ engineRetention(() => {
   return () => new S3Engine(settings({ prefix: `${place}/` }), keptLog().log);
 });
 engineFaults({
+  place: newPlace,
   server: () => server,
   engineAt: (place, port) => {
     return new S3Engine(settings({ prefix: `${place}/`, endpoint: `http://127.0.0.1:${port}` }), keptLog().log);

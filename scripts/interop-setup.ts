@@ -1,9 +1,10 @@
-// Gets what the interoperability suites need: `mosquitto_pub` and `mosquitto_sub`, and paho-mqtt for Python in a virtual
-// environment below node_modules/.cache. Called by those suites, and by hand: `node scripts/interop-setup.ts`. What is
+// Gets what the interoperability suites need: `mosquitto_pub` and `mosquitto_sub`, paho-mqtt for Python in a virtual
+// environment, and Java clients from Maven Central, both below node_modules/.cache. Called by those suites, and by hand: `node scripts/interop-setup.ts`. What is
 // there already is left alone; what cannot be had is an error that says what to install, since a suite without its
 // client must fail and not pass.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const pahoVersion = '2.1.0';
@@ -11,6 +12,12 @@ const environment = join(import.meta.dirname, '../node_modules/.cache/interop-ve
 /** Written last, so that an installation that was cut short is begun anew. */
 const stamp = join(environment, 'installed');
 const installLimitMs = 240_000;
+
+/** `pom.xml` names the Java clients; the sources beside it lead them. */
+const javaSources = join(import.meta.dirname, '../test/interop/java');
+const javaFolder = join(import.meta.dirname, '../node_modules/.cache/interop-java');
+const javaStamp = join(javaFolder, 'installed');
+const javaVersionMin = 17;
 
 interface Outcome {
   readonly ok: boolean;
@@ -76,7 +83,35 @@ export function ensurePahoPython(): string {
   return python;
 }
 
+/** Arguments of `java` that start the agent over the Java clients; the name of the library follows them. */
+export function ensureJavaAgent(): string[] {
+  const files = readdirSync(javaSources).sort();
+  const hash = createHash('sha256');
+  for (const file of files) hash.update(`${file}\n`).update(readFileSync(join(javaSources, file)));
+  const wanted = hash.digest('hex');
+  const classes = join(javaFolder, 'classes');
+  const libraries = join(javaFolder, 'lib');
+  const command = ['-cp', `${classes}:${join(libraries, '*')}`, 'Agent'];
+  if (existsSync(javaStamp) && readFileSync(javaStamp, 'utf8') === wanted && isThere('java')) return command;
+  if (!['java', 'javac', 'mvn'].every(isThere)) installPackages(['default-jdk-headless', 'maven']);
+  const version = Number(/^javac (\d+)/.exec(run('javac', ['-version']).output)?.[1] ?? 0);
+  if (version < javaVersionMin) throw new Error(`Cannot use Java ${version}: install JDK ${javaVersionMin} or newer`);
+  console.error('interop-setup: fetching the Java clients');
+  rmSync(javaFolder, { recursive: true, force: true });
+  mkdirSync(javaFolder, { recursive: true });
+  const pom = join(javaSources, 'pom.xml');
+  const fetchLibraries = ['-q', '-B', '-f', pom, 'dependency:copy-dependencies', `-DoutputDirectory=${libraries}`];
+  const fetched = run('mvn', fetchLibraries);
+  if (!fetched.ok) throw new Error(`Cannot fetch the Java clients from Maven Central:\n${fetched.output}`);
+  const sources = files.filter((file) => file.endsWith('.java')).map((file) => join(javaSources, file));
+  const compiled = run('javac', ['-encoding', 'UTF-8', '-cp', join(libraries, '*'), '-d', classes, ...sources]);
+  if (!compiled.ok) throw new Error(`Cannot compile the agent for the Java clients:\n${compiled.output}`);
+  writeFileSync(javaStamp, wanted);
+  return command;
+}
+
 if (import.meta.main) {
   ensureMosquittoClients();
-  console.log(`interop-setup: mosquitto clients and ${ensurePahoPython()} are there`);
+  ensureJavaAgent();
+  console.log(`interop-setup: mosquitto clients, Java clients and ${ensurePahoPython()} are there`);
 }

@@ -12,6 +12,7 @@ import { checkNode, readText } from './check.ts';
 import { type Environment, fileVariable, readEnvironment } from './environment.ts';
 import { readFlags } from './flags.ts';
 import { describeExpected, formatPath, type SettingPath, type SettingSchema, walkSchema } from './json-schema.ts';
+import { checkClientLimits } from './limits-schema.ts';
 import { checkListener } from './listener-schema.ts';
 import {
   type ConfigurationPart,
@@ -265,6 +266,7 @@ function checkTogether(node: NodeSettings, originOf: (path: SettingPath) => Orig
   for (const [index, listener] of node.listeners.entries()) {
     checkListener(listener, index, node.tls, originOf, problems);
   }
+  checkClientLimits(node.limits, node.listeners, originOf, problems);
   checkCluster(node.cluster, originOf, problems);
   const { restartBackoffMs, restartBackoffMaxMs } = node.supervision;
   if (restartBackoffMs > restartBackoffMaxMs) {

@@ -19,9 +19,13 @@ import {
 import { assert } from '../std/assert.ts';
 import { accessSchema } from './access-schema.ts';
 import { defaultHost, formatAddress } from './address.ts';
+import { alarmsSchema } from './alarms-schema.ts';
 import type { SettingPath, SettingSchema } from './json-schema.ts';
+import { clientLimitProperties } from './limits-schema.ts';
 import { createListenerSchema, tlsFilesSchema } from './listener-schema.ts';
+import { retainedLimitProperties } from './retained-schema.ts';
 import { servicesSchema } from './services-schema.ts';
+import { sessionsSchema } from './sessions-schema.ts';
 
 /** What the configuration needs to know of a registered protocol. */
 export interface ConfigurationPart {
@@ -98,8 +102,10 @@ function createNodeSchema(parts: readonly ConfigurationPart[], adapters: readonl
       }),
       storage: createStorageSchema(adapters),
       services: servicesSchema,
+      sessions: sessionsSchema,
       cluster: clusterSchema,
       access: accessSchema,
+      alarms: alarmsSchema,
       limits: limitsSchema,
       supervision: supervisionSchema,
       shutdown: section(
@@ -171,6 +177,11 @@ function createStorageSchema(adapters: readonly StoragePart[]) {
       minimum: mebibyte,
       maximum: 1024 * 1024 * mebibyte,
     }),
+    retained: boolean({
+      description:
+        'Whether retained messages outlive the node: those of QoS 1 and 2 are acknowledged when they are stored.',
+      default: true,
+    }),
     waitMsMax: integer({
       description: 'How long records wait for a storage that cannot be reached, ms; then they are refused.',
       default: 30_000,
@@ -205,6 +216,11 @@ const clusterSchema = section(
         'Nodes to ask for membership at the first start; every node may list all. Ignored by a node that is a member.',
       default: [],
       maxItems: 64,
+    }),
+    joinAs: choice(['voter', 'learner'], {
+      description:
+        'What a node that joins becomes: a voter as soon as it has caught up, or a learner until an operator promotes it.',
+      default: 'voter',
     }),
     name: text({
       description: 'Unique name of the node in the cluster. Empty: the host name and the cluster port.',
@@ -278,6 +294,7 @@ const limitsSchema = section(
       minimum: 0,
       maximum: 1_000_000,
     }),
+    ...clientLimitProperties,
     eventLoopDelayMaxMs: integer({
       description:
         'A worker whose event loop is late by more than this gets no new connections, ms; when all are, new connections are refused. 0: never.',
@@ -312,18 +329,7 @@ const limitsSchema = section(
       maximum: 8 * mebibyte,
       powerOfTwo: true,
     }),
-    retainedCountMax: integer({
-      description: 'Topics with a retained message.',
-      default: 1_000_000,
-      minimum: 0,
-      maximum: 100_000_000,
-    }),
-    retainedBytesMax: integer({
-      description: 'Sum of the sizes of all retained messages. Every worker holds a copy.',
-      default: 256 * mebibyte,
-      minimum: 0,
-      maximum: 1024 * 1024 * mebibyte,
-    }),
+    ...retainedLimitProperties,
   },
   { description: 'Bounds of the node. Beyond a bound work is refused or slowed down, never queued without end.' },
 );

@@ -47,9 +47,9 @@ export const servicesSchema = section(
         }),
         delayMsMax: integer({
           description: 'Longest delay of a message, ms.',
-          default: 366 * dayMs,
+          default: 500 * dayMs,
           minimum: 1,
-          maximum: 366 * dayMs,
+          maximum: 500 * dayMs,
         }),
         recordBytesMax: integer({
           description: 'Key, value and headers of a message that waits.',

@@ -11,6 +11,8 @@ import type { Health } from '../admin/api/health.ts';
 import { guardHost } from '../admin/api/host-guard.ts';
 import type { ListenersSource } from '../admin/api/listeners.ts';
 import { adminRoutes } from '../admin/api/routes.ts';
+import type { WorkerQuestions } from '../admin/api/slow-subscriptions.ts';
+import type { AlarmSource } from '../core/ports/alarms.ts';
 import type { BrokerServices } from '../core/ports/services.ts';
 import type { StreamStore } from '../core/ports/stream-store.ts';
 import { chooseHttpAdapter } from '../net/http/choose.ts';
@@ -36,6 +38,8 @@ export interface AdminListenerOptions {
   readonly storage: StreamStore;
   readonly services: BrokerServices;
   readonly listeners: ListenersSource;
+  readonly alarms: AlarmSource;
+  readonly workers: WorkerQuestions;
   readonly tasks: TaskPool;
   readonly access: AccessService;
   readonly log: Logger;
@@ -79,12 +83,14 @@ function guarded(options: AdminListenerOptions): readonly HttpRoute[] {
 }
 
 function routesOf(options: AdminListenerOptions): readonly HttpRoute[] {
-  const { version, health, counters, placement, storage, services, listeners, tasks, access } = options;
+  const { version, health, counters, placement, storage, services, listeners, alarms, workers, tasks, access } =
+    options;
   let processFamilies: readonly MetricFamily[] = [];
   const metrics = { exposition: () => renderExposition(counters, processFamilies) };
   const { administration } = access;
   const identity = { name: 'ringmq', version };
-  const sources = { identity, health, metrics, placement, storage, services, access: administration, listeners };
+  const own = { access: administration, listeners, alarms, workers };
+  const sources = { identity, health, metrics, placement, storage, services, ...own };
   const routes = adminRoutes(sources);
   return routes.map((route) => {
     if (route.path !== '/metrics') return route;

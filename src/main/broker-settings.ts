@@ -33,9 +33,11 @@ export interface BrokerSettings {
       })
     | null;
   readonly access: NodeSettings['access'];
+  readonly alarms: NodeSettings['alarms'];
   readonly cluster: ClusterSettings;
   readonly storage: StorageSettings;
   readonly services: NodeSettings['services'];
+  readonly sessions: NodeSettings['sessions'];
   readonly sharding: NodeSettings['sharding'];
   readonly limits: NodeSettings['limits'];
   readonly supervision: NodeSettings['supervision'];
@@ -58,9 +60,11 @@ export function toBrokerSettings({ node, protocols }: EffectiveConfiguration, wi
     tls: node.tls,
     http: withHttp ? httpOf(node.http) : null,
     access: node.access,
+    alarms: node.alarms,
     cluster: clusterOf(node.cluster),
     storage: storageOf(node.storage),
     services: node.services,
+    sessions: node.sessions,
     sharding: node.sharding,
     limits: node.limits,
     supervision: node.supervision,
@@ -70,9 +74,9 @@ export function toBrokerSettings({ node, protocols }: EffectiveConfiguration, wi
 }
 
 function storageOf(settings: NodeSettings['storage']): StorageSettings {
-  const { adapter, requestRingBytes, unansweredBytesMax, waitMsMax } = settings;
+  const { adapter, requestRingBytes, unansweredBytesMax, waitMsMax, retained } = settings;
   const section = new Map<string, unknown>(Object.entries(settings)).get(adapter);
-  return { adapter, settings: section, requestRingBytes, unansweredBytesMax, waitMsMax };
+  return { adapter, settings: section, requestRingBytes, unansweredBytesMax, waitMsMax, retained };
 }
 
 function httpOf({ address, adapter, authentication, token }: NodeSettings['http']): BrokerSettings['http'] {
@@ -80,11 +84,13 @@ function httpOf({ address, adapter, authentication, token }: NodeSettings['http'
 }
 
 function clusterOf(settings: NodeSettings['cluster']): ClusterSettings {
-  const { address, advertise, join, name, peers, tickMs, diskReserveBytes, insecure, tls, joinToken } = settings;
+  const { address, advertise, join, joinAs, name, peers, tickMs, diskReserveBytes, insecure, tls, joinToken } =
+    settings;
   return {
     address: address === undefined ? null : endpointOf(address),
     advertise: advertise ?? null,
     join,
+    joinAs,
     name,
     peers: new Map(peers.map((peer) => [peer.name, peer.address])),
     tickMs,

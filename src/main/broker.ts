@@ -17,6 +17,7 @@ import type { MetricsSource } from '../observability/exposition.ts';
 import type { RootLogger } from '../observability/log.ts';
 import { mainMetricDefinitions } from '../observability/main-metrics.ts';
 import { MetricsLayout, ThreadMetrics } from '../observability/metrics.ts';
+import { NodeCounters } from '../observability/node-counters.ts';
 import { CounterBlock, createCounters } from '../shm/counters.ts';
 import { createHeartbeats, HeartbeatMonitor } from '../shm/heartbeat.ts';
 import type { WorkerToMain } from '../workers/messages.ts';
@@ -28,13 +29,18 @@ import { TaskPool } from '../workers/task-pool.ts';
 import { formatListenerAddress, type ListenerAddress } from './acceptor/acceptor.ts';
 import { Listeners } from './acceptor/listeners.ts';
 import { AccessService } from './access/access-service.ts';
+import type { AlarmService } from './alarms/alarm-service.ts';
 import type { BrokerSettings } from './broker-settings.ts';
 import { BroadcastHub } from './directory/broadcast-hub.ts';
 import { SessionDirectoryHub } from './directory/session-directory-hub.ts';
+import { ClientAdmissions } from './limits/client-admissions.ts';
 import { MainCounters } from './main-counters.ts';
+import { NodeHub } from './node/node-hub.ts';
 import { NodeRegistration } from './placement/node-registration.ts';
 import { PlacementHost } from './placement/placement-host.ts';
 import type { RaftThread } from './placement/raft-thread.ts';
+import { RetainedLoading } from './retained-loading.ts';
+import { SessionService } from './sessions/session-service.ts';
 import { createStrategy } from './sharding/strategies.ts';
 import type { JournalThread } from './storage/journal-thread.ts';
 import { StorageSupervisor } from './storage/storage-supervisor.ts';
@@ -61,6 +67,8 @@ export interface BrokerNodeOptions {
 
 /** How long a request that is being answered may take at the end, ms. */
 const HTTP_GRACE_MS = 200;
+/** Between two looks at the nodes of the cluster. */
+const NODES_MS = 5_000;
 /** The placement centre always has this long to hand over and to close its files. */
 const PLACEMENT_STOP_MS_MIN = 1_000;
 
@@ -86,11 +94,19 @@ export class BrokerNode {
   private readonly supervisor: Supervisor;
   private readonly broadcasts: BroadcastHub;
   private readonly sessions: SessionDirectoryHub;
+  private readonly durableSessions: SessionService | null;
+  private readonly nodeHub: NodeHub;
+  private readonly mainMetrics: ThreadMetrics;
+  private readonly workerCounters: NodeCounters;
+  private readonly retainedLoading: RetainedLoading;
+  private alarms: AlarmService | null = null;
+  private nodesTimer: NodeJS.Timeout | null = null;
   private readonly counters: MainCounters;
   private readonly metricsSources: readonly MetricsSource[];
   private readonly placement: PlacementHost;
   private readonly storageSupervisor: StorageSupervisor;
   private readonly access: AccessService;
+  private readonly admissions: ClientAdmissions;
   private registration: NodeRegistration | null = null;
   private readonly tasks = new TaskPool();
   private readonly stopEventLoopMetrics: () => void;
@@ -104,17 +120,28 @@ export class BrokerNode {
     this.settings = settings;
     this.log = log;
     const labels = settings.listeners.map(({ name, protocol }) => ({ name, protocol }));
+    const startedAtMs = Date.now();
 
     this.memory = createRouterShared({ ...limits, workerCount });
+    this.retainedLoading = new RetainedLoading(workerCount);
     const heartbeats = createHeartbeats(workerCount);
     const ledgerBuffer = createLedger(workerCount, labels.length);
     this.ledger = new Ledger(ledgerBuffer, workerCount, labels.length);
 
-    const workerLayout = workerMetricsLayout(labels, protocolsInUse(options.protocols, labels));
+    const workerLayout = workerMetricsLayout(
+      labels,
+      protocolsInUse(options.protocols, labels),
+      settings.protocolSettings,
+    );
     const workerCounters = Array.from({ length: workerCount }, () => createCounters(workerLayout.slotCount));
     const mainLayout = new MetricsLayout([mainMetricDefinitions(labels)]);
     const mainBlock = new CounterBlock(createCounters(mainLayout.slotCount));
     const mainMetrics = new ThreadMetrics(mainLayout, mainBlock);
+    this.mainMetrics = mainMetrics;
+    this.workerCounters = new NodeCounters(
+      workerLayout,
+      workerCounters.map((buffer) => new CounterBlock(buffer)),
+    );
     this.counters = new MainCounters(mainMetrics, labels);
     this.stopEventLoopMetrics = startEventLoopMetrics(mainMetrics);
     this.placement = new PlacementHost({
@@ -162,6 +189,13 @@ export class BrokerNode {
       })),
     ];
 
+    this.admissions = new ClientAdmissions({
+      settings: limits,
+      listeners: settings.listeners,
+      workerCount,
+      post: (worker, message) => this.supervisor.post(worker, message),
+    });
+    this.durableSessions = this.createSessionService();
     this.listeners = new Listeners({
       settings,
       protocols: options.protocols,
@@ -175,6 +209,7 @@ export class BrokerNode {
         this.supervisor.post(worker, { type: 'unix-listen', listener, file, backlog }),
       handTls: (worker, listener, material) =>
         this.supervisor.post(worker, { type: 'tls-material', listener, material }),
+      mayAccept: (address) => this.admissions.mayAccept(address),
       accepted: (listener) => this.counters.accepted(listener),
       refused: (listener, reason) => this.counters.refused(listener, reason),
       log,
@@ -193,20 +228,34 @@ export class BrokerNode {
         limits: {
           handshakeTimeoutMs: limits.handshakeTimeoutMs,
           connectionOutputBytesMax: limits.connectionOutputBytesMax,
-          retained: { countMax: limits.retainedCountMax, bytesMax: limits.retainedBytesMax },
+          retained: {
+            countMax: limits.retainedCountMax,
+            bytesMax: limits.retainedBytesMax,
+            valueBytesMax: limits.retainedValueBytesMax,
+            tenantCountMax: limits.retainedTenantCountMax,
+            tenantBytesMax: limits.retainedTenantBytesMax,
+            expiryDefaultS: limits.retainedExpiryDefaultS,
+            expiryMaxS: limits.retainedExpiryMaxS,
+          },
+          isRetainedStored: settings.storage.retained,
         },
         log: settings.log,
         shared: { router: this.memory, heartbeats, counters: workerCounters[workerIndex], ledger: ledgerBuffer },
         storage: this.storageSupervisor.clientOptionsOf(workerIndex),
         access: this.access.workerSettings,
+        sessions: this.durableSessions?.workerStart ?? null,
+        clientLimits: this.admissions.workerStart,
         services: this.storageSupervisor.servicesOptions,
+        node: { version: options.version, startedAtMs, counters: workerCounters },
       }),
       message: (worker, message) => this.receive(worker, message),
       ready: (worker) => {
         this.counters.serving(this.supervisor.liveWorkers().length);
         this.storageSupervisor.workerReady(worker);
+        this.durableSessions?.workerReady(worker);
         this.listeners.workerReady(worker);
         this.access.workerReady(worker);
+        this.nodeHub.workerReady(worker);
       },
       gone: (worker, cause) => {
         this.counters.replaced(cause);
@@ -215,6 +264,7 @@ export class BrokerNode {
     });
     this.broadcasts = new BroadcastHub(this.supervisor);
     this.sessions = new SessionDirectoryHub(this.supervisor);
+    this.nodeHub = new NodeHub(this.supervisor);
   }
 
   /** Resolves when the node serves on all its ports. When it rejects, everything that was started has ended again. */
@@ -236,11 +286,18 @@ export class BrokerNode {
     ];
     try {
       await Promise.all(steps);
+      // A storage that does not answer now is not waited for.
+      if (this.storageSupervisor.problem() === null) await this.retainedLoading.whenLoaded();
+      await this.durableSessions?.open();
       // Last, so that no client comes before there is a worker for it.
+      this.nodeHub.setFacts({ name: this.placement.name, nodes: this.placement.nodeNames });
       this.addresses = await this.listeners.listen();
+      this.nodeHub.setFacts({ ports: this.addresses.map(({ port }) => port) });
       this.clusterAddress = this.placement.address;
       this.registration = this.register();
       this.state = 'serving';
+      this.lookAtNodes();
+      void this.startAlarms();
     } catch (error) {
       // What is still starting must have ended before it can be stopped.
       await Promise.allSettled(steps.slice(1));
@@ -264,11 +321,15 @@ export class BrokerNode {
     await this.listeners.close();
     await this.registration?.stop();
     this.access.stop();
+    this.durableSessions?.stop();
     const cutConnections = await this.supervisor.drain(drainLimitMs);
     await this.supervisor.stop(limitMs - performance.now());
     await this.storageSupervisor.stop(Math.max(STORAGE_STOP_MS_MIN, limitMs - performance.now()));
     await this.placement.stop(Math.max(PLACEMENT_STOP_MS_MIN, limitMs - performance.now()));
     await this.http?.stop(HTTP_GRACE_MS);
+    if (this.nodesTimer !== null) clearInterval(this.nodesTimer);
+    this.nodeHub.stop();
+    await this.alarms?.stop();
     await this.tasks.close();
     this.stopEventLoopMetrics();
     this.state = 'stopped';
@@ -301,10 +362,74 @@ export class BrokerNode {
     return this.storageSupervisor.services;
   }
 
+  private createSessionService(): SessionService | null {
+    const { sessions, limits, workerCount } = this.settings;
+    if (!sessions.durable) return null;
+    const { partitions, sessionsMax, countMax, bytesMax, overflow } = sessions;
+    const ageMsMax = boundOf(sessions.ageMsMax);
+    return new SessionService({
+      workerCount,
+      settings: {
+        partitions,
+        sessionsMax,
+        limits: { countMax, bytesMax, ageMsMax, overflow },
+        logBytesMax: boundOf(sessions.logBytesMax),
+      },
+      interestBitmapBytes: limits.interestBitmapBytes,
+      store: this.storageSupervisor.client,
+      log: this.log,
+      liveWorkers: () => this.supervisor.liveWorkers(),
+      post: (worker, message) => this.supervisor.post(worker, message),
+      opened: (worker) => this.sessions.resumed(worker),
+      allOpened: () => this.sessions.beginningEnds(),
+    });
+  }
+
   private register(): NodeRegistration {
     const addresses = this.addresses.map((address) => [address.name, formatListenerAddress(address)] as const);
     const { client, name } = this.placement;
     return new NodeRegistration({ placement: client, node: name, addresses, log: this.log });
+  }
+
+  /** Workers are told when nodes come and go; it is not for decisions. */
+  private lookAtNodes(): void {
+    this.nodesTimer = setInterval(() => this.nodeHub.setFacts({ nodes: this.placement.nodeNames }), NODES_MS);
+    this.nodesTimer.unref();
+  }
+
+  /** Not before the node serves: nobody waits for it. */
+  private async startAlarms(): Promise<void> {
+    const [{ AlarmService }, { AlarmFile }, { createProbes }] = await Promise.all([
+      import('./alarms/alarm-service.ts'),
+      import('./alarms/alarm-file.ts'),
+      import('./alarms/probes.ts'),
+    ]);
+    if (this.state !== 'serving') return;
+    const { settings, log, counters, listeners, placement, storageSupervisor } = this;
+    const { folder } = this.options;
+    const probes = createProbes({
+      settings: settings.alarms,
+      limits: settings.limits,
+      sessionsMax: settings.sessions.sessionsMax,
+      folder,
+      workers: this.workerCounters,
+      storage: storageSupervisor.metrics,
+      connectionCount: () => this.ledger.total,
+      latenessMs: () => listeners.latenessMs(),
+      replacedCount: () => counters.replacedCount,
+      storageProblem: () => storageSupervisor.problem(),
+      placementProblem: () => placement.problem(),
+      certificates: () => listeners.certificates(),
+    });
+    this.alarms = new AlarmService({
+      settings: settings.alarms,
+      probes,
+      file: new AlarmFile(folder, log),
+      metrics: this.mainMetrics,
+      log,
+      tell: (change) => this.nodeHub.tell(change),
+    });
+    await this.alarms.start();
   }
 
   private async startHttp(): Promise<void> {
@@ -327,6 +452,12 @@ export class BrokerNode {
           }),
         reloadTls: () => this.reloadTls(),
       },
+      alarms: {
+        active: () => this.alarms?.active() ?? [],
+        history: () => this.alarms?.history() ?? [],
+        clearHistory: () => this.alarms?.clearHistory() ?? 0,
+      },
+      workers: { ask: (subject, request) => this.nodeHub.ask(subject, request) },
       tasks: this.tasks,
       access: this.access,
       log: this.log,
@@ -355,6 +486,11 @@ export class BrokerNode {
       case 'unix-listening':
         this.listeners.unixAnswered(message.listener, message.problem);
         return;
+      case 'sessions-opened':
+      case 'sessions-begun':
+      case 'sessions-floors':
+        this.durableSessions?.handle(worker, message);
+        return;
       case 'broadcast':
       case 'broadcast-handled':
         this.broadcasts.handle(worker, message);
@@ -365,6 +501,16 @@ export class BrokerNode {
       case 'client-connected':
         this.access.handle(worker, message);
         return;
+      case 'client-enters':
+      case 'client-left':
+        this.admissions.handle(worker, message);
+        return;
+      case 'answer':
+        this.nodeHub.handle(worker, message);
+        return;
+      case 'retained-loaded':
+        this.retainedLoading.workerLoaded(worker);
+        return;
       default:
         this.sessions.handle(worker, message);
     }
@@ -372,6 +518,7 @@ export class BrokerNode {
 
   /** Takes a dead worker out of everything shared, before the others are told and before its successor starts. */
   private cleanUpBehind(worker: number): void {
+    this.durableSessions?.workerGone(worker);
     removeWorker(this.memory, worker);
     this.ledger.reset(worker);
     this.listeners.workerGone(worker);
@@ -379,5 +526,13 @@ export class BrokerNode {
     this.broadcasts.workerGone(worker);
     this.sessions.workerGone(worker);
     this.access.workerGone(worker);
+    this.admissions.workerGone(worker);
+    this.nodeHub.workerGone(worker);
+    this.retainedLoading.workerGone(worker);
   }
+}
+
+/** A bound of the settings, where 0 stands for none. */
+function boundOf(value: number): number {
+  return value === 0 ? Number.POSITIVE_INFINITY : value;
 }

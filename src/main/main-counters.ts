@@ -44,6 +44,13 @@ export class MainCounters {
     this.metrics.increment(this.restartSlots.get(cause) as number);
   }
 
+  /** Workers that were replaced, for whatever reason. */
+  get replacedCount(): number {
+    let count = 0;
+    for (const slot of this.restartSlots.values()) count += this.metrics.get(slot);
+    return count;
+  }
+
   serving(workerCount: number): void {
     this.metrics.set(this.servingSlot, workerCount);
   }

@@ -1,4 +1,5 @@
 /** What the main thread counts: accepted and refused connections, and the lives of the workers. Used on every thread. */
+import { alarmMetricDefinitions } from './alarm-metrics.ts';
 import { eventLoopMetricDefinitions } from './event-loop-metrics.ts';
 import type { MetricDefinition } from './metrics.ts';
 import type { ListenerLabels } from './worker-metrics.ts';
@@ -9,7 +10,9 @@ export const refusalReasons = [
   'listener-connections-max', // the listener has
   'accept-rate', // new connections come faster than allowed
   'listener-accept-rate', // the same for the listener
+  'address-accept-rate', // the same for one address
   'overload', // the event loops of all workers are late
+  'memory', // the process has as much memory as it may
   'proxy-untrusted', // the connection comes from no network of proxies
   'no-worker', // no worker serves at the moment
   'descriptors', // the process has no file descriptor left
@@ -35,6 +38,7 @@ export function mainMetricDefinitions(listeners: readonly ListenerLabels[]): Met
       labels: { cause },
     })),
     { name: 'ringmq_workers_serving', help: 'Connection workers that serve now.', kind: 'gauge' },
+    ...alarmMetricDefinitions(),
     ...eventLoopMetricDefinitions(),
   ];
 }

@@ -6,7 +6,10 @@
  */
 import { assert } from '../std/assert.ts';
 import { eventLoopMetricDefinitions } from './event-loop-metrics.ts';
+import { limitMetricDefinitions } from './limit-metrics.ts';
 import type { MetricDefinition, ThreadMetrics } from './metrics.ts';
+import { retainedMetricDefinitions } from './retained-metrics.ts';
+import { sessionMetricDefinitions } from './session-metrics.ts';
 
 /** What the metrics need to know of a listener; its name and protocol become label values. */
 export interface ListenerLabels {
@@ -70,7 +73,10 @@ export function workerMetricDefinitions(listeners: readonly ListenerLabels[]): M
     ...listeners.flatMap(listenerDefinitions),
     ...dropDefinitions(),
     ...auditKinds.map((kind) => counter(auditMetric, 'What access control denied, by kind.', { kind })),
+    ...limitMetricDefinitions(),
+    ...sessionMetricDefinitions(),
     ...ringDefinitions(),
+    ...retainedMetricDefinitions(),
     ...eventLoopMetricDefinitions(),
   ];
 }
@@ -104,8 +110,6 @@ function ringDefinitions(): MetricDefinition[] {
     gauge('ringmq_ring_fill_bytes', 'Bytes of the outgoing ring that the slowest worker has not read.'),
     gauge('ringmq_ring_capacity_bytes', 'Size of the outgoing ring.'),
     counter('ringmq_ring_full_total', 'Times that a full ring stopped the reading of publishers.'),
-    gauge('ringmq_retained_messages', "Retained messages in this worker's replica."),
-    gauge('ringmq_retained_bytes', "Bytes of the retained messages in this worker's replica."),
   ];
 }
 

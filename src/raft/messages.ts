@@ -53,6 +53,8 @@ export interface ClusterSettings {
   readonly advertise: string | null;
   /** Addresses of nodes to ask for membership. */
   readonly join: readonly string[];
+  /** Whether the node asks for a vote, or waits until an operator gives it one. */
+  readonly joinAs: 'voter' | 'learner';
   readonly name: string;
   /** Name of a member → its address as seen from here. */
   readonly peers: ReadonlyMap<string, string>;

@@ -54,6 +54,13 @@ export class SharedBucket {
     }
   }
 
+  /** How much may be spent now, below 0 when more was spent than there was. Other threads spend meanwhile. */
+  left(nowNs = process.hrtime.bigint()): number {
+    // Sequentially consistent, as all of Atomics; nothing is ordered by it.
+    const aheadNs = later(Atomics.load(this.cells, this.index), nowNs) - nowNs;
+    return (Number(this.depthNs - aheadNs) * Number(this.perSecond)) / Number(nanosecondsPerSecond);
+  }
+
   private cost(amount: number): bigint {
     return (BigInt(amount) * nanosecondsPerSecond) / this.perSecond;
   }

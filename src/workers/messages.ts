@@ -11,7 +11,10 @@ import type { TlsMaterial } from '../net/tls/tls-material.ts';
 import type { UnixSocketFile } from '../net/unix/unix-socket.ts';
 import type { ErrorCode } from '../std/error-codes.ts';
 import type { AccessToMain, AccessToWorker } from './access-messages.ts';
+import type { LimitsToMain, LimitsToWorker } from './limit-messages.ts';
+import type { NodeToMain, NodeToWorker } from './node-messages.ts';
 import type { WorkerStart } from './runtime/worker-start.ts';
+import type { SessionsToMain, SessionsToWorker } from './session-messages.ts';
 import type { StorageLink } from './storage/link.ts';
 
 /** Main thread to connection worker. */
@@ -28,17 +31,24 @@ export type MainToWorker =
   | BroadcastDelivery
   | BroadcastDone
   | DirectoryToWorker
-  | AccessToWorker;
+  | AccessToWorker
+  | SessionsToWorker
+  | LimitsToWorker
+  | NodeToWorker;
 
 /** Connection worker to main thread. */
 export type WorkerToMain =
   | ReadyMessage
+  | RetainedLoadedMessage
   | UnixListeningMessage
   | DrainedMessage
   | BroadcastRequest
   | BroadcastHandled
   | DirectoryToMain
-  | AccessToMain;
+  | AccessToMain
+  | SessionsToMain
+  | LimitsToMain
+  | NodeToMain;
 
 // --- life of a worker ---
 
@@ -102,6 +112,11 @@ export interface ReadyMessage {
   readonly type: 'ready';
 }
 
+/** The stored retained values are read; there may be none. */
+export interface RetainedLoadedMessage {
+  readonly type: 'retained-loaded';
+}
+
 /** No connection is left, or the limit has passed and `cutConnections` were cut. */
 export interface DrainedMessage {
   readonly type: 'drained';
@@ -158,7 +173,20 @@ export type DirectoryToMain =
       readonly scope: string;
       readonly name: string;
       readonly discard: boolean;
+      /** The session will outlive its connection, and the worker's death. */
+      readonly isLasting: boolean;
     }
+  /** The same of a session that the worker owns already. */
+  | { readonly type: 'lasting'; readonly scope: string; readonly name: string }
+  /** Sessions that were found in the storage; `epochs` say which of two copies is the newer one. */
+  | {
+      readonly type: 'announce';
+      readonly scope: string;
+      readonly names: readonly string[];
+      readonly epochs: readonly number[];
+    }
+  /** The former owner cannot let go, or the new one cannot take over. */
+  | { readonly type: 'transfer-failed'; readonly transfer: number }
   | { readonly type: 'release'; readonly scope: string; readonly name: string }
   | { readonly type: 'yielded'; readonly transfer: number; readonly state: unknown }
   | { readonly type: 'discarded'; readonly transfer: number }
@@ -179,4 +207,8 @@ export type DirectoryToWorker =
       readonly epoch: number;
     }
   | { readonly type: 'keep-session'; readonly scope: string; readonly name: string }
+  /** Another worker has the newer copy. */
+  | { readonly type: 'drop-copy'; readonly scope: string; readonly name: string }
+  /** The session could not be taken over: it stays where it was. */
+  | { readonly type: 'refused'; readonly request: number }
   | { readonly type: 'granted'; readonly request: number; readonly state: unknown };

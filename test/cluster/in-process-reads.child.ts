@@ -67,6 +67,7 @@ const host = new PlacementHost({
       address: null,
       advertise: null,
       join: [],
+      joinAs: 'voter',
       name: 'bench',
       peers: new Map(),
       tickMs: 50,

@@ -1,8 +1,11 @@
 /** What a fuzz case is: a kind with a name, that plays with the broker on connections of its own. */
 
 import { type ConnectOptions, connectPacket, type Level } from './packets.ts';
-import type { Random } from './random.ts';
+import { Random } from './random.ts';
 import { type Chunking, chunkings, RawClient, within } from './raw-client.ts';
+
+/** How cases reach the broker: WebSocket by `ws`, by uWebSockets.js. */
+export type FuzzTransport = 'tcp' | 'ws' | 'uws';
 
 export interface FuzzCase {
   readonly kind: string;
@@ -11,20 +14,27 @@ export interface FuzzCase {
   run(context: CaseContext): Promise<void>;
 }
 
+export interface FuzzTarget {
+  readonly port: number;
+  readonly transport: FuzzTransport;
+}
+
 export class CaseContext {
   readonly random: Random;
   readonly level: Level;
   readonly chunking: Chunking;
   /** Number of the case in its kind, for those that walk through a table. */
   readonly round: number;
+  readonly transport: FuzzTransport;
   private readonly port: number;
   private readonly clients: RawClient[] = [];
   /** Says that the broker did wrong. */
   readonly fail: (what: string) => void;
 
-  constructor(random: Random, port: number, round: number, fail: (what: string) => void) {
+  constructor(random: Random, target: FuzzTarget, round: number, fail: (what: string) => void) {
     this.random = random;
-    this.port = port;
+    this.port = target.port;
+    this.transport = target.transport;
     this.round = round;
     this.fail = fail;
     this.level = random.pick([3, 4, 4, 5, 5, 5] as const);
@@ -32,6 +42,14 @@ export class CaseContext {
   }
 
   async connect(reads = true): Promise<RawClient> {
+    const framing = this.transport === 'tcp' ? null : new Random(this.random.below(0x7fff_ffff));
+    const client = await RawClient.connect(this.port, reads, framing);
+    this.clients.push(client);
+    return client;
+  }
+
+  /** A bare TCP connection, whatever the transport is: for cases that break what is below MQTT. */
+  async connectBare(reads = true): Promise<RawClient> {
     const client = await RawClient.connect(this.port, reads);
     this.clients.push(client);
     return client;
@@ -40,7 +58,7 @@ export class CaseContext {
   /** A connection whose CONNECT was answered; it may have been refused. */
   async connectClient(level: Level, options: ConnectOptions = {}): Promise<RawClient> {
     const client = await this.connect();
-    client.socket.write(connectPacket(this.random, level, options));
+    client.send(connectPacket(this.random, level, options));
     await client.waitForBytes(1, 1_000);
     return client;
   }
@@ -64,6 +82,9 @@ export class CaseContext {
     }
     // An orderly end may take the broker a while; the next case need not wait for it.
     await within(Promise.all(this.clients.map((client) => client.waitForClose(50))), 50);
-    for (const client of this.clients) client.destroy();
+    for (const client of this.clients) {
+      client.destroy();
+      if (client.problem !== null) this.fail(`the broker sent a wrong frame: ${client.problem}`);
+    }
   }
 }

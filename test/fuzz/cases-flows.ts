@@ -67,14 +67,14 @@ const takeOverStorm: FuzzCase = {
     const clean = random.oneIn(2);
     const clients = await Promise.all(Array.from({ length: random.between(3, 12) }, () => context.connect()));
     for (const client of clients) {
-      client.socket.write(
+      client.send(
         connectPacket(random, mixed ? random.pick([3, 4, 5] as const) : level, {
           clientId,
           clean: mixed ? random.oneIn(2) : clean,
           sessionExpiryS: mixed ? random.pick([0, 2]) : 0,
         }),
       );
-      if (random.oneIn(3)) client.socket.write(publishPacket(random, 4, { qos: 0 }));
+      if (random.oneIn(3)) client.send(publishPacket(random, 4, { qos: 0 }));
       if (random.oneIn(6)) client.end('reset');
       if (random.oneIn(4)) await sleep(random.below(4));
     }
@@ -101,7 +101,7 @@ const abruptEnds: FuzzCase = {
     const client = await context.connect();
     const packets = [connectPacket(random, level), subscribePacket(random, level), publishPacket(random, level)];
     const bytes = Buffer.concat(packets);
-    client.socket.write(bytes.subarray(0, random.below(bytes.length + 1)));
+    client.send(bytes.subarray(0, random.below(bytes.length + 1)));
     if (random.oneIn(2)) await sleep(random.below(5));
     client.end('reset');
   },
@@ -114,18 +114,18 @@ const neverReading: FuzzCase = {
     const { random, level } = context;
     const client = await context.connect(false);
     const topic = `fuzz/deaf/${random.below(4)}`;
-    client.socket.write(connectPacket(random, level, { clientId: `deaf-${random.below(4)}` }));
-    client.socket.write(subscribePacket(random, level, [topic, 'fuzz/#']));
+    client.send(connectPacket(random, level, { clientId: `deaf-${random.below(4)}` }));
+    client.send(subscribePacket(random, level, [topic, 'fuzz/#']));
     const payload = random.bytes(20_000);
     const what = random.below(3);
     for (let count = 0; count < 150 && !client.isClosed; count++) {
-      if (what === 0) client.socket.write(publishPacket(random, level, { topic, qos: 0, payload, retain: false }));
-      else if (what === 1) client.socket.write(publishPacket(random, level, { topic, payload, retain: false }));
-      else client.socket.write(Buffer.alloc(10_000, pingreq));
+      if (what === 0) client.send(publishPacket(random, level, { topic, qos: 0, payload, retain: false }));
+      else if (what === 1) client.send(publishPacket(random, level, { topic, payload, retain: false }));
+      else client.send(Buffer.alloc(10_000, pingreq));
       if (count % 20 === 0) await sleep(1);
     }
     // A fault in the end: what waits to be read must not keep the connection for ever.
-    if (random.oneIn(2)) client.socket.write(Buffer.from([0x00, 0x00]));
+    if (random.oneIn(2)) client.send(Buffer.from([0x00, 0x00]));
     await sleep(random.pick([0, 20, 200]));
   },
 };
@@ -164,9 +164,9 @@ const trickledLengths: FuzzCase = {
       [0xff, 0xff, 0x3f],
       [0xff, 0xff, 0x03],
     ]);
-    client.socket.write(Buffer.from([connected ? random.pick([0x30, 0x32, 0x82, 0xa2]) : 0x10, ...length, 0, 4]));
+    client.send(Buffer.from([connected ? random.pick([0x30, 0x32, 0x82, 0xa2]) : 0x10, ...length, 0, 4]));
     for (let count = random.below(30); count > 0 && !client.isClosed; count--) {
-      client.socket.write(random.bytes(random.pick([1, 10, 1_000])));
+      client.send(random.bytes(random.pick([1, 10, 1_000])));
       await sleep(1);
     }
   },
@@ -235,7 +235,7 @@ const sharedRuns: FuzzCase = {
     const topic = `fuzz/shared/${'x'.repeat(random.pick([1, 100, 3_000]))}`;
     const { level } = context;
     const members = await Promise.all([0, 1, 2].map(() => context.connectClient(level)));
-    for (const member of members) member.socket.write(subscribePacket(random, level, [`$share/runs/fuzz/shared/+`]));
+    for (const member of members) member.send(subscribePacket(random, level, [`$share/runs/fuzz/shared/+`]));
     await sleep(random.below(10));
     const publisher = await context.connectClient(4);
     const one = publishPacket(random, 4, { topic, qos: 0, payload: Buffer.alloc(random.pick([0, 10])), retain: false });

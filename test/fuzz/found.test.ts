@@ -6,13 +6,19 @@ import { BrokerProcess } from '../support/broker-process.ts';
 import { connectPacket, publishPacket, subscribePacket } from './packets.ts';
 import { Random } from './random.ts';
 import { RawClient } from './raw-client.ts';
+import { upgradeRequest } from './ws-frames.ts';
 
 const random = new Random(1);
 let broker: BrokerProcess;
 const clients: RawClient[] = [];
 
 beforeAll(async () => {
-  broker = await BrokerProcess.start({ workers: 2, logLevel: 'warn', settings: { 'limits.ringBytes': 1_048_576 } });
+  broker = await BrokerProcess.start({
+    workers: 2,
+    logLevel: 'warn',
+    settings: { 'limits.ringBytes': 1_048_576 },
+    flags: ['--mqtt-ws', '127.0.0.1:0'],
+  });
 });
 afterEach(async () => {
   for (const client of clients.splice(0)) client.destroy();
@@ -25,9 +31,7 @@ afterAll(() => broker.kill());
 async function connect(clientId: string, reads = true): Promise<RawClient> {
   const client = await RawClient.connect(broker.port(), reads);
   clients.push(client);
-  client.socket.write(
-    encode({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 5, clean: true, clientId, keepalive: 0 }),
-  );
+  client.send(encode({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 5, clean: true, clientId, keepalive: 0 }));
   if (reads) await client.waitForBytes(5, 5_000);
   return client;
 }
@@ -39,7 +43,7 @@ function encode(packet: Packet): Buffer {
 /** Sends PINGREQ and waits until something more has come. */
 async function expectAlive(client: RawClient): Promise<void> {
   const before = client.receivedBytes;
-  client.socket.write(Buffer.from([0xc0, 0]));
+  client.send(Buffer.from([0xc0, 0]));
   await client.waitForBytes(before + 2, 10_000);
   expect(client.receivedBytes).toBeGreaterThan(before);
 }
@@ -47,13 +51,13 @@ async function expectAlive(client: RawClient): Promise<void> {
 describe('a broker', () => {
   it('does not die of short packets whose alias stands for a long topic', async () => {
     const subscribers = [await connect('alias-one'), await connect('alias-two')];
-    for (const subscriber of subscribers) subscriber.socket.write(subscribePacket(random, 5, ['alias/#']));
+    for (const subscriber of subscribers) subscriber.send(subscribePacket(random, 5, ['alias/#']));
     await sleep(50);
     const publisher = await connect('alias-publisher');
     const topic = `alias/${'x'.repeat(60_000)}`;
     const options = { qos: 0, payload: Buffer.alloc(0), retain: false, topicAlias: 1 } as const;
     const short = Buffer.from([0x30, 6, 0, 0, 3, 0x23, 0, 1]);
-    publisher.socket.write(
+    publisher.send(
       Buffer.concat([publishPacket(random, 5, { ...options, topic }), Buffer.alloc(short.length * 300, short)]),
     );
     for (const subscriber of subscribers) await subscriber.waitForBytes(300 * 60_000, 20_000);
@@ -63,13 +67,13 @@ describe('a broker', () => {
 
   it('does not die of a run of small packets with a long topic for a shared group', async () => {
     const members = [await connect('member-one'), await connect('member-two')];
-    for (const member of members) member.socket.write(subscribePacket(random, 5, ['$share/group/shared/+']));
+    for (const member of members) member.send(subscribePacket(random, 5, ['$share/group/shared/+']));
     await sleep(50);
     const topic = `shared/${'x'.repeat(300)}`;
     const one = encode({ cmd: 'publish', topic, payload: '', qos: 0, dup: false, retain: false });
     for (const name of ['one', 'two']) {
       const publisher = await connect(`shared-publisher-${name}`);
-      publisher.socket.write(Buffer.alloc(one.length * 4_000, one));
+      publisher.send(Buffer.alloc(one.length * 4_000, one));
       await expectAlive(publisher);
     }
     const total = (): number => members.reduce((sum, { receivedBytes }) => sum + receivedBytes, 0);
@@ -82,13 +86,13 @@ describe('a broker', () => {
     const maximum = client.received.indexOf(0x27);
     const bytesMax = client.received.readUInt32BE(maximum + 1);
     expect(bytesMax).toBeLessThan(262_144);
-    client.socket.write(
+    client.send(
       encode({ cmd: 'publish', topic: 't', payload: Buffer.alloc(bytesMax), qos: 0, dup: false, retain: true }),
     );
     expect(await client.waitForClose(5_000)).toBe(true);
     const fitting = await connect('fitting');
     const payload = Buffer.alloc(bytesMax - 20);
-    fitting.socket.write(encode({ cmd: 'publish', topic: 't', payload, qos: 0, dup: false, retain: true }));
+    fitting.send(encode({ cmd: 'publish', topic: 't', payload, qos: 0, dup: false, retain: true }));
     await expectAlive(fitting);
   }, 20_000);
 
@@ -97,7 +101,7 @@ describe('a broker', () => {
     const one = encode({ cmd: 'publish', topic: 'deaf', payload: '', qos: 1, messageId: 1, dup: false, retain: false });
     // 48 MB of acknowledgements: more than the kernel and the limits of the output hold together.
     const many = Buffer.alloc(one.length * 100_000, one);
-    for (let count = 0; count < 120; count++) deaf.socket.write(many);
+    for (let count = 0; count < 120; count++) deaf.send(many);
     const received = (): Promise<number> =>
       broker.metric('ringmq_mqtt_packets_total', 'type="publish",direction="received"');
     let before = -1;
@@ -116,7 +120,7 @@ describe('a broker', () => {
   it('sends retained messages to many subscriptions without keeping the product of both', async () => {
     const publisher = await connect('retainer');
     for (let topic = 0; topic < 500; topic++) {
-      publisher.socket.write(
+      publisher.send(
         publishPacket(random, 5, { topic: `kept/${topic}`, qos: 0, retain: true, payload: Buffer.alloc(100) }),
       );
     }
@@ -124,7 +128,7 @@ describe('a broker', () => {
     const reader = await connect('reader', false);
     const filters = Array.from({ length: 20_000 }, () => 'kept/#');
     const subscriptions = filters.map((topic) => ({ topic, qos: 1 as const, nl: false, rap: false, rh: 0 }));
-    reader.socket.write(encode({ cmd: 'subscribe', messageId: 1, subscriptions }));
+    reader.send(encode({ cmd: 'subscribe', messageId: 1, subscriptions }));
     await sleep(1_000);
     // Ten million messages are due; others are served meanwhile.
     await expectAlive(publisher);
@@ -137,7 +141,7 @@ describe('a broker', () => {
       clients.push(...racers);
       const level = round % 2 === 0 ? 4 : 5;
       for (const [index, racer] of racers.entries()) {
-        racer.socket.write(connectPacket(random, level, { clientId: `race-${round}`, clean: true, sessionExpiryS: 0 }));
+        racer.send(connectPacket(random, level, { clientId: `race-${round}`, clean: true, sessionExpiryS: 0 }));
         if (index % 3 === 2) racer.end('reset');
       }
       const open = (): number => racers.filter(({ isClosed }) => !isClosed).length;
@@ -145,4 +149,20 @@ describe('a broker', () => {
       expect(open()).toBeLessThanOrEqual(1);
     }
   }, 60_000);
+
+  it('counts a connection once whose WebSocket upgrade announces a body', async () => {
+    const open = (): Promise<number> => broker.metric('ringmq_connections_open', 'listener="mqtt-ws"');
+    for (const header of ['Content-Length: 10', 'Transfer-Encoding: chunked', 'Content-Length: 0']) {
+      const client = await RawClient.connect(broker.port('mqtt-ws'));
+      clients.push(client);
+      client.socket.write(upgradeRequest(random, [header]));
+      await client.waitForBytes(12, 5_000);
+      const isRight = header === 'Content-Length: 0';
+      expect(client.received.toString('latin1', 0, 12), header).toBe(`HTTP/1.1 ${isRight ? 101 : 400}`);
+      client.end('reset');
+      await client.waitForClose(5_000);
+      for (let tries = 0; tries < 300 && (await open()) > 0; tries++) await sleep(10);
+      expect(await open(), header).toBe(0);
+    }
+  }, 20_000);
 });

@@ -2,32 +2,41 @@
  * The fuzz run: a real broker with two workers, lanes that play one seeded case after the other, and witnesses that must
  * not notice. Called by `run.ts` (60 s, the acceptance) and by `fuzz.test.ts` (seconds, and the canary).
  *
- * A case is made of seed and number alone, so its bytes can be made again; which cases overlap is up to the machine.
+ * A case is made of seed, number, round and kind alone, which failures name as `number:round:kind`, so its bytes can be made again
+ * (`replays`); which cases overlap is up to the machine.
  *
  * Memory is measured twice with all fuzz connections closed, sessions expired and garbage collected: in the middle and at
  * the end. Its bound: the second half of the run may add 20 % or 40 MiB, whichever is more. That holds for what all threads
  * have in use in any run, and for resident memory, which the allocator needs a while to warm up, from 40 s on. The broker's
  * allocator is told to give back what is free: left alone, glibc keeps up to six times of what is in use scattered over one
- * arena per thread, and how soon it has got there depends on the machine, which hides the leaks that are looked for.
+ * arena per thread, and how soon it has got there depends on the machine, which hides the leaks that are looked for. Descriptors of the
+ * process must be back at what they were before the fuzzing.
  */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { nodeForUws } from '../../scripts/debian13-libc.ts';
 import { BrokerProcess } from '../support/broker-process.ts';
 import { Inspector, inspectorFlags, inspectorLines } from '../support/inspector.ts';
-import { CaseContext, type FuzzCase } from './case.ts';
+import { CaseContext, type FuzzCase, type FuzzTransport } from './case.ts';
 import { flowCases } from './cases-flows.ts';
 import { packetCases, stateCombinations } from './cases-packets.ts';
+import { webSocketCases } from './cases-web-socket.ts';
 import { Random } from './random.ts';
 import { Pair, Watcher, type WatcherOptions } from './witness.ts';
 
 const laneCount = 12;
-const caseLimitMs = 15_000;
-const baselineLimitMs = 15_000;
+const caseLimitMs = 25_000;
+const baselineLimitMs = 25_000;
 const memoryGrowthShareMax = 0.2;
 const memoryGrowthBytesMax = 40 * 1024 * 1024;
 const residentCheckedFromS = 40;
+/** A shorter run says nothing about growth. */
+const growthCheckedFromS = 3;
 /** Failures beyond this one repeat themselves. */
 const failuresMax = 20;
+/** The broker opens files of its own with the first durable session, shared group and retained message, and serves the metrics. */
+const descriptorsMoreMax = 64;
+const webSocketListener = 'fuzz-ws';
 /** See the top. Any other C library ignores them. */
 const allocatorSettings = {
   MALLOC_ARENA_MAX: '2',
@@ -37,7 +46,11 @@ const allocatorSettings = {
 /** Messages in which the supervisor or a worker reports a defect are of level error; these are of Node. */
 const expectedErrors = inspectorLines;
 
-export const fuzzCases: readonly FuzzCase[] = [...packetCases, ...flowCases];
+/** All kinds that are played over the transport. */
+export function casesOf(transport: FuzzTransport): readonly FuzzCase[] {
+  const common = [...packetCases, ...flowCases];
+  return transport === 'tcp' ? common : [...common, ...webSocketCases];
+}
 
 /** What the watchers ask for: one that is strict in every limit, one for each of the other layouts. */
 const watcherOptions: readonly WatcherOptions[] = [
@@ -46,9 +59,22 @@ const watcherOptions: readonly WatcherOptions[] = [
   { level: 5, qos: 2, maximumPacketSize: 300, topicAliasMaximum: 3 },
 ];
 
+/** A case of a former run with the same seed and transport. */
+export interface Replay {
+  readonly number: number;
+  readonly round: number;
+  readonly kind: string;
+}
+
 export interface FuzzOptions {
   readonly seed: number;
   readonly seconds: number;
+  /** TCP as a default. The witnesses use TCP and this. */
+  readonly transport?: FuzzTransport;
+  /** These cases alone, over and over. */
+  readonly replays?: readonly Replay[];
+  /** Flags for the broker's Node. */
+  readonly nodeFlags?: readonly string[];
   /** Only cases whose kind contains this; then no kind has to be seen. */
   readonly kind?: string;
   /** Puts something between the broker and the witnesses: answers the port that they are to use instead. */
@@ -65,6 +91,8 @@ export interface FuzzReport {
   readonly packetsWatched: number;
   readonly memory: readonly MemoryUse[];
   readonly failures: readonly string[];
+  /** Names of the cases that played when the broker logged an error. */
+  readonly suspects: readonly string[];
 }
 
 export interface MemoryUse {
@@ -83,10 +111,12 @@ interface Baseline {
 export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
   // Small and large rings in turn: small ones wrap and fill, large ones take large messages.
   const ringBytes = options.seed % 2 === 0 ? 8 * 1024 * 1024 : 1024 * 1024;
+  const transport = options.transport ?? 'tcp';
   const broker = await BrokerProcess.start({
     workers: 2,
     logLevel: 'warn',
-    nodeFlags: inspectorFlags,
+    ...(transport === 'uws' ? { launcher: await nodeForUws() } : {}),
+    nodeFlags: [...inspectorFlags, ...(options.nodeFlags ?? [])],
     environment: allocatorSettings,
     expectedErrors,
     settings: {
@@ -96,6 +126,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
       'limits.retainedBytesMax': 4 * 1024 * 1024,
       'limits.handshakeTimeoutMs': 3_000,
       'limits.ringBytes': ringBytes,
+      ...(transport === 'tcp' ? {} : { 'listeners.1': webSocketListenerSettings(transport) }),
     },
   });
   try {
@@ -105,23 +136,35 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
   }
 }
 
+function webSocketListenerSettings(transport: 'ws' | 'uws'): object {
+  const adapter = transport === 'uws' ? 'uws' : 'node';
+  const place = { protocol: 'mqtt', transport: 'ws', address: '127.0.0.1:0' };
+  return { name: webSocketListener, ...place, webSocket: { adapter } };
+}
+
 class FuzzRun {
   private readonly broker: BrokerProcess;
   private readonly options: FuzzOptions;
+  private readonly transport: FuzzTransport;
   private readonly cases: readonly FuzzCase[];
   private readonly counts = new Map<string, number>();
   private readonly failures: string[] = [];
   private readonly recent: string[] = [];
+  private readonly suspects: string[] = [];
   private readonly memory: MemoryUse[] = [];
   private readonly pairs: Pair[] = [];
   private readonly watchers: Watcher[] = [];
   private nextCase = 0;
+  private descriptorsBefore = 0;
   private stopped = false;
 
   constructor(broker: BrokerProcess, options: FuzzOptions) {
     this.broker = broker;
     this.options = options;
-    this.cases = fuzzCases.filter(({ kind }) => kind.includes(options.kind ?? ''));
+    this.transport = options.transport ?? 'tcp';
+    const all = casesOf(this.transport);
+    const replayed = options.replays?.map(({ kind }) => kind);
+    this.cases = all.filter(({ kind }) => replayed?.includes(kind) ?? kind.includes(options.kind ?? ''));
     for (const { kind } of this.cases) this.counts.set(kind, 0);
   }
 
@@ -136,6 +179,7 @@ class FuzzRun {
       if (this.broker.isRunning) throw error;
       this.fail('the broker has ended');
     } finally {
+      for (const witness of [...this.pairs, ...this.watchers]) witness.abandon();
       inspector.close();
       intercepted?.close();
     }
@@ -145,16 +189,24 @@ class FuzzRun {
   private async runWith(witnessPort: number, inspector: Inspector): Promise<void> {
     const { broker, options } = this;
     const fail = (what: string): void => this.fail(what);
-    const port = broker.port();
-    this.pairs.push(await Pair.start(port, witnessPort, 4, fail), await Pair.start(port, witnessPort, 5, fail));
+    const [publishTo, subscribeAt] = [`mqtt://127.0.0.1:${broker.port()}`, `mqtt://127.0.0.1:${witnessPort}`];
+    for (const level of [4, 5] as const) this.pairs.push(await Pair.start(publishTo, subscribeAt, level, fail));
+    if (this.transport !== 'tcp') {
+      // The neighbours of the fuzzing on its own listener.
+      const url = `ws://127.0.0.1:${broker.port(webSocketListener)}/mqtt`;
+      this.pairs.push(await Pair.start(url, url, 5, fail), await Pair.start(publishTo, url, 4, fail));
+    }
     for (const watcher of watcherOptions) this.watchers.push(await Watcher.start(witnessPort, watcher, fail));
     const baseline = await this.readBaseline();
+    this.descriptorsBefore = descriptorCount(broker.pid);
 
-    const seconds = options.seconds / 2;
-    await this.fuzzFor(seconds);
-    await this.measure('middle', baseline, inspector);
-    await this.fuzzFor(seconds);
-    await this.measure('end', baseline, inspector);
+    const stops = options.seconds < growthCheckedFromS ? ['end'] : ['middle', 'end'];
+    for (const when of stops) {
+      await this.fuzzFor(options.seconds / stops.length);
+      // The witnesses of a broker that did wrong have lost their connections; what is left says nothing more.
+      if (this.stopped) return;
+      await this.measure(when, baseline, inspector);
+    }
 
     for (const pair of this.pairs) await pair.finish();
     for (const watcher of this.watchers) watcher.stop();
@@ -178,6 +230,7 @@ class FuzzRun {
       while (performance.now() < end && !this.stopped && this.broker.isRunning) await this.playNext();
     });
     await Promise.all(lanes);
+    if (this.options.replays !== undefined) return;
     const { cases } = this;
     // A short run on a busy machine must not fail for a kind that chance left out.
     for (const fuzzCase of cases) if (this.counts.get(fuzzCase.kind) === 0 && !this.stopped) await this.play(fuzzCase);
@@ -193,6 +246,15 @@ class FuzzRun {
   }
 
   private async playNext(): Promise<void> {
+    const { replays } = this.options;
+    if (replays !== undefined) {
+      const replay = replays[this.nextCase % replays.length];
+      const fuzzCase = this.cases.find(({ kind }) => kind === replay?.kind);
+      if (replay === undefined || fuzzCase === undefined) throw new Error(`There is no kind "${replay?.kind}"`);
+      this.nextCase++;
+      this.counts.set(replay.kind, (this.counts.get(replay.kind) ?? 0) + 1);
+      return this.playCase(fuzzCase, replay);
+    }
     const total = this.cases.reduce((sum, { weight }) => sum + weight, 0);
     let at = Random.of(this.options.seed, -this.nextCase - 1).below(total);
     for (const fuzzCase of this.cases) {
@@ -206,10 +268,17 @@ class FuzzRun {
     const number = this.nextCase++;
     const round = this.counts.get(kind) ?? 0;
     this.counts.set(kind, round + 1);
-    this.recent.push(`${number} ${kind}`);
+    return this.playCase(fuzzCase, { number, round, kind });
+  }
+
+  private async playCase(fuzzCase: FuzzCase, { number, round, kind }: Replay): Promise<void> {
+    const { broker, transport } = this;
+    const name = `${number}:${round}:${kind}`;
+    this.recent.push(name);
     if (this.recent.length > 40) this.recent.shift();
-    const fail = (what: string): void => this.fail(`case ${number} (${kind}): ${what}`);
-    const context = new CaseContext(Random.of(this.options.seed, number), this.broker.port(), round, fail);
+    const fail = (what: string): void => this.fail(`case ${name}: ${what}`);
+    const port = transport === 'tcp' ? broker.port() : broker.port(webSocketListener);
+    const context = new CaseContext(Random.of(this.options.seed, number), { port, transport }, round, fail);
     const timer = setTimeout(() => fail(`it did not end within ${caseLimitMs} ms`), caseLimitMs);
     try {
       await fuzzCase.run(context);
@@ -227,7 +296,8 @@ class FuzzRun {
   private async lookForDeaths(): Promise<void> {
     if (this.broker.unexpectedErrors.length === 0 || this.stopped) return;
     this.stopped = true;
-    this.fail(`the broker logged errors while these cases played: ${this.recent.slice(-laneCount * 2).join(', ')}`);
+    this.suspects.push(...this.recent.slice(-laneCount * 2));
+    this.fail(`the broker logged errors while these cases played: ${this.suspects.join(', ')}`);
   }
 
   private async readBaseline(): Promise<Baseline> {
@@ -250,6 +320,7 @@ class FuzzRun {
     if (JSON.stringify(now) !== JSON.stringify(baseline)) {
       this.fail(`${when}: not everything is gone: ${JSON.stringify(now)} instead of ${JSON.stringify(baseline)}`);
     }
+    await this.checkDescriptors(when, limit);
     await inspector.collectGarbage();
     await sleep(300);
     await inspector.collectGarbage();
@@ -261,7 +332,16 @@ class FuzzRun {
     );
   }
 
+  private async checkDescriptors(when: string, limit: number): Promise<void> {
+    const more = (): number => descriptorCount(this.broker.pid) - this.descriptorsBefore;
+    while (more() > descriptorsMoreMax && performance.now() < limit) await sleep(50);
+    if (more() > descriptorsMoreMax) {
+      this.fail(`${when}: ${more()} descriptors more than the ${this.descriptorsBefore} before the fuzzing are open`);
+    }
+  }
+
   private checkMemory(): void {
+    if (this.options.seconds < growthCheckedFromS) return;
     const [middle, end] = this.memory;
     if (middle === undefined || end === undefined) {
       this.fail('memory was not measured');
@@ -287,7 +367,8 @@ class FuzzRun {
     if (restarts !== 0) this.fail(`${restarts} workers were replaced`);
     for (const line of broker.unexpectedErrors.slice(0, 3)) this.fail(`the broker logged ${line.slice(0, 1_500)}`);
     // New clients are served, over both workers.
-    const pair = await Pair.start(broker.port(), broker.port(), 5, (what) => this.fail(`at the end: ${what}`));
+    const url = `mqtt://127.0.0.1:${broker.port()}`;
+    const pair = await Pair.start(url, url, 5, (what) => this.fail(`at the end: ${what}`));
     await sleep(100);
     await pair.finish();
   }
@@ -306,8 +387,13 @@ class FuzzRun {
       packetsWatched: this.watchers.reduce((sum, { packets }) => sum + packets, 0),
       memory: this.memory,
       failures: this.failures,
+      suspects: this.suspects,
     };
   }
+}
+
+function descriptorCount(processId: number): number {
+  return readdirSync(`/proc/${processId}/fd`).length;
 }
 
 function residentBytes(processId: number): number {
@@ -316,13 +402,9 @@ function residentBytes(processId: number): number {
 }
 
 async function usedBytes(inspector: Inspector): Promise<number> {
-  let sum = 0;
-  for (const thread of ['main', ...inspector.workers]) {
-    sum += Number(
-      await inspector.evaluate(thread, '(({ heapUsed, external }) => heapUsed + external)(process.memoryUsage())'),
-    );
-  }
-  return sum;
+  const expression = '(({ heapUsed, external }) => heapUsed + external)(process.memoryUsage())';
+  const each = await inspector.onEach((thread) => inspector.evaluate(thread, expression));
+  return each.reduce((sum: number, bytes) => sum + Number(bytes), 0);
 }
 
 export function mebibytes(bytes: number): string {

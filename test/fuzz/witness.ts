@@ -43,11 +43,12 @@ export class Pair {
     subscriber.on('message', (topic, payload) => this.arrived(topic, payload));
   }
 
-  static async start(publishPort: number, subscribePort: number, level: 4 | 5, fail: Fail): Promise<Pair> {
-    const connect = (port: number): Promise<MqttClient> =>
-      mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, { protocolVersion: level, reconnectPeriod: 0, keepalive: 60 });
-    const subscriber = await connect(subscribePort);
-    const publisher = await connect(publishPort);
+  /** Both as URLs. */
+  static async start(publishTo: string, subscribeAt: string, level: 4 | 5, fail: Fail): Promise<Pair> {
+    const connect = (url: string): Promise<MqttClient> =>
+      mqtt.connectAsync(url, { protocolVersion: level, reconnectPeriod: 0, keepalive: 60 });
+    const subscriber = await connect(subscribeAt);
+    const publisher = await connect(publishTo);
     const pair = new Pair(publisher, subscriber, fail);
     await subscriber.subscribeAsync(pair.topic, { qos: 1 });
     for (let lane = 0; lane < inFlightMax; lane++) pair.loops.push(pair.publishOn());
@@ -90,6 +91,12 @@ export class Pair {
     if (this.received !== this.sent)
       this.fail(`${this.sent} well-behaved messages were sent, ${this.received} arrived`);
     if (this.sent === 0) this.fail('the well-behaved pair sent nothing');
+    this.abandon();
+  }
+
+  /** Ends it, wherever it is; nothing is reported any more. */
+  abandon(): void {
+    this.running = false;
     this.publisher.end(true);
     this.subscriber.end(true);
   }
@@ -243,8 +250,13 @@ export class Watcher {
   }
 
   stop(): void {
-    this.running = false;
     if (this.packets < 3) this.fail('it saw no messages');
+    this.abandon();
+  }
+
+  /** Ends it, wherever it is; nothing is reported any more. */
+  abandon(): void {
+    this.running = false;
     this.socket.destroy();
   }
 }

@@ -144,6 +144,25 @@ describe('ringmq start --cluster', { timeout: limitMs }, () => {
     for (const broker of nodes) expect((await statusOf(broker)).clusterId).toBe(clusterId);
   });
 
+  it('a node that joins as a learner has no vote before it is promoted, and none asks for it again', async () => {
+    const one = await start('one', ['--cluster', '127.0.0.1:0']);
+    const flags = ['--cluster', '127.0.0.1:0', '--join', addressOf(one), '--set', 'cluster.joinAs=learner'];
+    const two = await start('two', [...flags, '--set', 'cluster.name=two']);
+    const client = await clientOf(one);
+    await client.set('key', 'value');
+    expect(await readKey(await clientOf(two), 'key')).toBe('value');
+    const roles = async () => (await statusOf(one)).members.map(({ role }) => role).sort();
+    expect(await roles()).toEqual(['learner', 'voter']);
+    await two.kill();
+    const back = await start('two', [...flags, '--set', 'cluster.name=two']);
+    await client.set('key', 'other');
+    expect(await readKey(await clientOf(back), 'key')).toBe('other');
+    expect(await roles()).toEqual(['learner', 'voter']);
+    const promote = () => ringmq('ctl', '--server', addressOf(one), 'member', 'promote', 'two');
+    await expect.poll(async () => (await promote()).code, patient).toBe(0);
+    await formed(2, one, back);
+  });
+
   it('a node whose disk was wiped comes back as a new replica in the place of the old one', async () => {
     const [one, two, three] = await threeNodes();
     const client = await clientOf(one, two);

@@ -1,10 +1,11 @@
 /** paho-mqtt for Python with MQTT 3.1.1 and 5. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ensurePahoPython } from '../../scripts/interop-setup.ts';
+import type { AgentClient } from './support/agent-client.ts';
 import { textOf } from './support/client.ts';
 import { describeCommon, persistent } from './support/common-suite.ts';
 import { setupLimitMs, unique, useBroker } from './support/fixture.ts';
-import { type PahoClient, PahoLibrary } from './support/paho.ts';
+import { PahoLibrary } from './support/paho.ts';
 import { describeVersion5 } from './support/version-5-suite.ts';
 
 beforeAll(() => {
@@ -21,7 +22,7 @@ describe('paho that acknowledges by hand', () => {
 
   it.each([1, 2] as const)('gets no more QoS %i messages than its receive maximum allows', async (qos) => {
     const topic = unique('receive-maximum');
-    const subscriber = (await connect({ acks: false, properties: { receiveMaximum: 5 } })) as PahoClient;
+    const subscriber = (await connect({ acks: false, properties: { receiveMaximum: 5 } })) as AgentClient;
     await subscriber.subscribe(topic);
     const publisher = await connect();
     for (let index = 0; index < 12; index++) await publisher.publish(topic, `${index}`, { qos });
@@ -43,7 +44,7 @@ describe('paho that acknowledges by hand', () => {
     await first.messages(12);
     await first.cut();
     const properties = { sessionExpiryInterval: 300, receiveMaximum: 5 };
-    const second = (await connect({ ...session, acks: false, properties })) as PahoClient;
+    const second = (await connect({ ...session, acks: false, properties })) as AgentClient;
     for (let count = 5; count <= 12; count++) {
       const received = await second.exactly(count);
       expect(received.every(({ dup }) => dup)).toBe(true);

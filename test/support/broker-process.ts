@@ -25,6 +25,8 @@ export interface BrokerProcessOptions {
   readonly logLevel?: 'error' | 'warn' | 'info' | 'debug';
   /** Flags for `ringmq start` beside those. */
   readonly flags?: readonly string[];
+  /** What starts Node: another loader, a tool that pins it to a core. As a default this Node itself. */
+  readonly launcher?: { readonly command: string; readonly args: readonly string[] };
   /** Flags for Node, before the program. */
   readonly nodeFlags?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
@@ -63,7 +65,8 @@ export class BrokerProcess {
     this.ownsData = options.data === undefined;
     this.data = options.data ?? mkdtempSync(join(tmpdir(), 'ringmq-broker-'));
     this.expectedErrors = options.expectedErrors ?? [];
-    this.child = spawn(process.execPath, commandOf(this.data, options), {
+    const { command, args } = options.launcher ?? { command: process.execPath, args: [] };
+    this.child = spawn(command, [...args, ...commandOf(this.data, options)], {
       cwd: this.data,
       env: { PATH: process.env.PATH, ...options.environment },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -83,12 +86,18 @@ export class BrokerProcess {
 
   /** Resolves when the broker serves. Rejects with its log when it ends before, or is not ready within 30 s. */
   static async start(options: BrokerProcessOptions = {}): Promise<BrokerProcess> {
-    const broker = new BrokerProcess(options);
+    const broker = BrokerProcess.launch(options);
     await broker.becomeReady();
     return broker;
   }
 
-  private async becomeReady(): Promise<void> {
+  /** As `start`, without waiting: for tests that end it before it is ready. */
+  static launch(options: BrokerProcessOptions = {}): BrokerProcess {
+    return new BrokerProcess(options);
+  }
+
+  /** Resolves when it serves; rejects as `start` does. */
+  async becomeReady(): Promise<void> {
     const limit = performance.now() + readyLimitMs;
     while (!this.output.includes('\n')) {
       const hasEnded = this.hasExited;

@@ -49,7 +49,7 @@ async function runBlocks(
   await writeFile(join(bin, 'ringmq'), `#!/bin/sh\n${server}\n${node}\n`);
   await chmod(join(bin, 'ringmq'), 0o755);
   const script = blocks.map((block, index) => `echo "== ${index}"\n${block}`).join('\n');
-  const own = script.replaceAll(':8080', `:${http}`).replaceAll(':1881', `:${other}`);
+  const own = script.replaceAll(':8080', `:${http}`).replaceAll(/(:|-p )1881/g, `$1${other}`);
   await writeFile(join(folder, 'page.sh'), `set -euo pipefail\n${own}\necho "== done"\n`);
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('RINGMQ_'));
   const shell = spawn('bash', ['page.sh'], {

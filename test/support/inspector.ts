@@ -95,7 +95,20 @@ export class Inspector {
 
   /** Collects garbage on all threads, so that memory that is in use is what is measured. */
   async collectGarbage(): Promise<void> {
-    for (const thread of ['main', ...this.workers]) await this.send(thread, 'HeapProfiler.collectGarbage', {});
+    await this.onEach((thread) => this.send(thread, 'HeapProfiler.collectGarbage', {}));
+  }
+
+  /** Asks all threads, one after the other; those of the task pool may end meanwhile and are left out. */
+  async onEach<T>(ask: (thread: ThreadId) => Promise<T>): Promise<T[]> {
+    const answers: T[] = [];
+    for (const thread of ['main', ...this.workers]) {
+      try {
+        answers.push(await ask(thread));
+      } catch (error) {
+        if (thread === 'main' || this.workerSessions.has(thread)) throw error;
+      }
+    }
+    return answers;
   }
 
   close(): void {

@@ -1,10 +1,10 @@
 /** Several routers in one process over the same shared memory, and a tiny encoding of publications for them. */
 import type { LocalMember } from '../../src/core/broker/group-strategies.ts';
-import type { RetainedLimits } from '../../src/core/broker/retained-replica.ts';
 import { type Route, type Subscriber, Subscription, type Target } from '../../src/core/broker/route.ts';
 import { Router } from '../../src/core/broker/router.ts';
 import { createRouterShared, type RouterShared, removeWorker } from '../../src/core/broker/router-shared.ts';
 import { Run } from '../../src/core/broker/run.ts';
+import type { RetainedLimits } from '../../src/core/retained/retained-value.ts';
 import { createLogger } from '../../src/observability/log.ts';
 import { MetricsLayout, ThreadMetrics } from '../../src/observability/metrics.ts';
 import { workerMetricDefinitions } from '../../src/observability/worker-metrics.ts';

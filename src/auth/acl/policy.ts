@@ -9,6 +9,7 @@
  */
 import type { AccessAction, AccessRule, Identity, Permissions } from '../../core/ports/access.ts';
 import { CompiledRule, firstForPublish, firstForSubscribe, type RuleForOne } from './compiled-rule.ts';
+import { isKeptFrom } from './system-topics.ts';
 
 const topicsMax = 1_024;
 const topicCharactersMax = 262_144;
@@ -139,7 +140,12 @@ export class ClientPermissions implements Permissions {
   }
 
   decideSubscribe(filter: string, qos: number): Decision {
-    return this.decide('subscribe', (rules) => firstForSubscribe(rules, filter, qos));
+    const decision = this.decide('subscribe', (rules) => firstForSubscribe(rules, filter, qos));
+    const { isAllowed, rule } = decision;
+    if (!isAllowed || rule !== null || this.identity.isSuperuser || !isKeptFrom(this.identity, filter)) return decision;
+    const why =
+      'no rule matches, and topics below $SYS are for superusers and for clients on the machine of the broker';
+    return { isAllowed: false, rule: null, why };
   }
 
   private decide(action: AccessAction, first: (rules: readonly RuleForOne[]) => RuleForOne | null): Decision {

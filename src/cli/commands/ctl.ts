@@ -7,7 +7,9 @@ import { PlacementClient } from '../../rpc/client/placement-client.ts';
 import { describeOptions, nearestName, type OptionSpec, type ParsedArguments, parseArguments } from '../arguments.ts';
 import type { Command } from '../command.ts';
 import { acl } from '../ctl/acl.ts';
+import { alarm } from '../ctl/alarm.ts';
 import { block } from '../ctl/block.ts';
+import { bridge } from '../ctl/bridge.ts';
 import { cluster } from '../ctl/cluster.ts';
 import { delayed } from '../ctl/delayed.ts';
 import { group } from '../ctl/group.ts';
@@ -19,7 +21,9 @@ import { Printer } from '../ctl/printer.ts';
 import { transaction } from '../ctl/producers.ts';
 import { queue } from '../ctl/queue.ts';
 import { record } from '../ctl/record.ts';
+import { retained } from '../ctl/retained.ts';
 import { connectionOptions, readClientOptions } from '../ctl/settings.ts';
+import { slowSubscriptions } from '../ctl/slow-subscriptions.ts';
 import { snapshot } from '../ctl/snapshot.ts';
 import { stream } from '../ctl/stream.ts';
 import { user } from '../ctl/user.ts';
@@ -40,11 +44,15 @@ const groups = new Map<string, Group>([
   ['queue', queue],
   ['group', group],
   ['delayed', delayed],
+  ['retained', retained],
   ['transaction', transaction],
   ['journal', journal],
   ['user', user],
   ['acl', acl],
   ['block', block],
+  ['bridge', bridge],
+  ['alarm', alarm],
+  ['slow-subscriptions', slowSubscriptions],
 ]);
 
 /** The flags may stand anywhere; this is what is known of the command line without them. */
@@ -75,7 +83,8 @@ function listHelp(
   connection: readonly OptionSpec[],
 ): string {
   const name = ['ringmq', 'ctl', ...path].join(' ');
-  const lines = [...entries].map(([each, { summary }]) => `  ${each.padEnd(10)} ${summary}`);
+  const width = Math.max(10, ...[...entries.keys()].map((each) => each.length));
+  const lines = [...entries].map(([each, { summary }]) => `  ${each.padEnd(width)} ${summary}`);
   const what = path.length === 0 ? 'GROUP [VERB]' : 'VERB';
   return `Usage: ${name} ${what} [OPTIONS]\n\n${lines.join('\n')}\n\n${name} ${what} --help tells more.\n\n${describeOptions(connection)}\n`;
 }

@@ -65,6 +65,11 @@ export class AdminClient {
     return this.#ask(path, { method: 'POST', headers, body: JSON.stringify(body) });
   }
 
+  /** Rejects with `AdminCallError`. */
+  delete<T = Answer>(path: string): Promise<T> {
+    return this.#ask(path, { method: 'DELETE' });
+  }
+
   async #ask<T>(path: string, init: AdminRequest): Promise<T> {
     let status = 0;
     let text = '';

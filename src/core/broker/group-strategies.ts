@@ -77,6 +77,8 @@ export interface RunKeys {
   publisherHash(run: Run): number;
   /** Of the key of the one publication in the run: publications with equal keys are to stay in order. */
   keyHash(run: Run): number;
+  /** Whether members of a group that is kept get the run from the message logs; absent: never. */
+  comesKept?(run: Run): boolean;
 }
 
 /** What the keys of a layout are when its protocol says nothing of them. */

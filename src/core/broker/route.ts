@@ -35,9 +35,15 @@ export class Route {
   maskHigh = 0;
   /** Interest epoch at which the mask was computed. */
   maskEpoch = -1;
+  /** Whether some stored session wants the topic, as of `keptEpoch`; filled in by who publishes. */
+  isKept = false;
+  /** Epoch of the interest of stored sessions at which `isKept` was found. */
+  keptEpoch = Number.NEGATIVE_INFINITY;
   /** Generation of the targets; they are stale when the router's differs or `stale` is set. */
   generation = -1;
   stale = true;
+  /** What the protocol of its publishers keeps of them beside the delivery, decided once; undefined: not yet, null: nothing. */
+  copies: object | null | undefined = undefined;
   /** Of the route cache that holds it, see `Router.currentOf`; -1 while none does. */
   cacheAge = -1;
 

@@ -11,7 +11,7 @@ export interface RouterShared {
   readonly rings: readonly SharedArrayBuffer[];
   readonly doorbells: SharedArrayBuffer;
   readonly interest: SharedArrayBuffer;
-  /** One counter that orders retained values over all workers. */
+  /** One 64-bit counter that orders retained values over all workers, and over restarts since it begins with the time. */
   readonly retainStamp: SharedArrayBuffer;
 }
 
@@ -30,8 +30,20 @@ export function createRouterShared(options: RouterSharedOptions): RouterShared {
     rings: Array.from({ length: workerCount }, () => createRing(ringBytes, workerCount)),
     doorbells: createDoorbells(workerCount),
     interest: createInterestTable(workerCount, { bucketBits }),
-    retainStamp: new SharedArrayBuffer(8),
+    retainStamp: createStamp(),
   };
+}
+
+/** Stamps per millisecond that a node can draw for its whole life without running ahead of the clock; 2^53 is in the year 2109. */
+const stampsPerMs = 2_048;
+
+/**
+ * Above all that was drawn before the restart, unless the clock went back; then reading the stored values raises it (`RetainedLog`).
+ */
+function createStamp(): SharedArrayBuffer {
+  const buffer = new SharedArrayBuffer(8);
+  new BigInt64Array(buffer)[0] = BigInt(Date.now() * stampsPerMs);
+  return buffer;
 }
 
 /** A worker died: nobody waits for it and nobody sends to it any more. Called by the supervisor on the main thread. */

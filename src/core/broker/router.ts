@@ -11,19 +11,17 @@ import type { ThreadMetrics } from '../../observability/metrics.ts';
 import { assert } from '../../std/assert.ts';
 import { ownedCopy } from '../../std/owned-copy.ts';
 import { isWellFormedUtf8 } from '../../std/utf8.ts';
+import { defaultTenant } from '../ports/access.ts';
 import type { ControlPlane } from '../ports/control-plane.ts';
-import { RetainedStore } from '../retained/retained-store.ts';
+import type { RetainedDone } from '../retained/retained-log.ts';
+import type { RetainedLimits, RetainedValue } from '../retained/retained-value.ts';
 import { InterestTable } from '../routing/interest-table.ts';
 import { RouteCache } from '../routing/route-cache.ts';
 import { SubscriptionIndex } from '../routing/subscription-index.ts';
 import { topicError } from '../routing/topic.ts';
-import {
-  fillRun,
-  type RetainedLimits,
-  RetainedReplica,
-  type RetainedValue,
-  retainedValueOf,
-} from './retained-replica.ts';
+import { StorageError } from '../streams/storage-error.ts';
+import { HiddenInterest } from './hidden-interest.ts';
+import { RetainedValues } from './retained-values.ts';
 import { Route, type Subscriber, type Subscription, type Target } from './route.ts';
 import type { RouterShared } from './router-shared.ts';
 import { copyOf, Run } from './run.ts';
@@ -63,8 +61,9 @@ export class Router {
   readonly groups: SharedGroups;
   private readonly index = new SubscriptionIndex<Subscription>();
   private readonly interest: InterestTable;
+  private readonly hidden: HiddenInterest;
   private readonly routes = new RouteCache<Route>(cachedRoutesMax);
-  private readonly retained: RetainedReplica;
+  readonly retained: RetainedValues;
   private readonly rings: WorkerRings;
   private readonly log: Logger;
   /** Moves when a wildcard filter comes or goes, which can touch any topic. */
@@ -77,9 +76,6 @@ export class Router {
   private sweep: NodeJS.Timeout | null = null;
   private stopped = false;
   private readonly ringFullSlot: number;
-  private readonly retainedSlot: number;
-  private readonly retainedBytesSlot: number;
-  private readonly retainedFullSlot: number;
   private readonly metrics: ThreadMetrics;
 
   constructor(options: RouterOptions) {
@@ -88,12 +84,9 @@ export class Router {
     this.workerCount = workerCount;
     this.metrics = options.metrics;
     this.ringFullSlot = options.metrics.slot('ringmq_ring_full_total');
-    this.retainedSlot = options.metrics.slot('ringmq_retained_messages');
-    this.retainedBytesSlot = options.metrics.slot('ringmq_retained_bytes');
-    this.retainedFullSlot = options.metrics.slot('ringmq_messages_dropped_total', { reason: 'retained-full' });
     this.log = options.log;
     this.interest = new InterestTable(shared.interest, workerIndex);
-    this.retained = new RetainedReplica(new RetainedStore<RetainedValue>(options.retained), shared.retainStamp);
+    this.retained = this.createRetained(options);
     this.rings = new WorkerRings({
       ...{ workerIndex, workerCount, shared, metrics: options.metrics },
       incoming: new Run(),
@@ -106,9 +99,13 @@ export class Router {
       catchUp: () => this.rings.catchUp(),
       dropped: (run) =>
         this.log.warn('Cannot keep a publication for a member elsewhere: too many wait already', { topic: run.topic }),
-      changed: (filter) => this.invalidate(filter),
+      changed: (filter) => {
+        this.invalidate(filter);
+        this.hidden.groupChanged(filter);
+      },
     });
-    options.control.onWorkerReady((worker) => this.sendRetainedTo(worker));
+    this.hidden = new HiddenInterest(this.interest, () => this.groups.filters());
+    options.control.onWorkerReady((worker) => this.retained.handTo(worker));
   }
 
   /** Begins to consume what other workers publish. */
@@ -120,6 +117,7 @@ export class Router {
   stop(): void {
     this.rings.stop();
     this.groups.stop();
+    this.retained.stop();
     this.stopped = true;
     if (this.sweep !== null) clearTimeout(this.sweep);
   }
@@ -129,14 +127,18 @@ export class Router {
   /** From the return of this call on, every publication that is routed on any worker of the node reaches it. */
   subscribe(subscription: Subscription): void {
     const { filter } = subscription;
+    const countBefore = this.index.subscriptionCount;
     const isFirst = this.index.add(filter, subscription);
     this.invalidate(filter);
     if (isFirst) this.interest.add(filter);
+    if (this.index.subscriptionCount > countBefore) this.hidden.added(filter);
   }
 
   unsubscribe(subscription: Subscription): void {
     const { filter } = subscription;
+    const countBefore = this.index.subscriptionCount;
     if (this.index.remove(filter, subscription)) this.interest.remove(filter);
+    if (this.index.subscriptionCount < countBefore) this.hidden.removed(filter);
     this.invalidate(filter);
   }
 
@@ -147,6 +149,26 @@ export class Router {
 
   get subscriptionCount(): number {
     return this.index.subscriptionCount;
+  }
+
+  /** Distinct filters of this worker, those of shared groups not counted. */
+  get filterCount(): number {
+    return this.index.filterCount;
+  }
+
+  /** Whether anybody on the node subscribes to topics that begin with `$`. Nearly free; ask it before such a publication is made. */
+  get hasHiddenSubscribers(): boolean {
+    return this.hidden.isThere;
+  }
+
+  /** Whether a publication to this valid topic would reach anybody now. For rare use: nothing is kept of the answer. */
+  isWanted(topic: string): boolean {
+    if (this.groups.match(topic) !== null) return true;
+    const found: Subscription[] = [];
+    this.index.match(topic, found);
+    if (found.length > 0) return true;
+    this.interest.workersFor(topic);
+    return (this.interest.maskLow | this.interest.maskHigh) !== 0;
   }
 
   private invalidate(filter: string): void {
@@ -276,17 +298,18 @@ export class Router {
     return route;
   }
 
-  /** What waits is kept in order, and bounded: beyond that it is lost, which the log says. */
-  private nowOrLater(run: Run, topic: string, attempt: (run: Run) => boolean): void {
-    if (this.deferred.length === 0 && attempt(run)) return;
+  /** What waits is kept in order, and bounded: beyond that it is lost, which the log says; false then. */
+  private nowOrLater(run: Run, topic: string, attempt: (run: Run) => boolean): boolean {
+    if (this.deferred.length === 0 && attempt(run)) return true;
     const length = run.end - run.start;
     if (this.deferredBytes + length > deferredBytesMax) {
       this.log.warn('Cannot keep a publication that waits for other workers: too many wait already', { topic });
-      return;
+      return false;
     }
     this.deferredBytes += length;
     this.deferred.push({ run: copyOf(run), attempt });
     if (this.deferred.length === 1) this.whenRoom(() => this.tryDeferred());
+    return true;
   }
 
   private tryDeferred(): void {
@@ -303,7 +326,7 @@ export class Router {
 
   /** Calls back once when the ring may have room again. */
   whenRoom(callback: () => void): void {
-    this.rings.whenRoom(callback);
+    this.retained.whenRoom(callback);
   }
 
   /** Longest run in bytes that other workers can be sent, for a topic of `topicLength` bytes. */
@@ -323,58 +346,59 @@ export class Router {
 
   // ---- retained values
 
-  /**
-   * Keeps the one publication in `run` as the value of its topic on all workers until `expiresAtS` (Unix time, 0: for
-   * ever), or forgets the topic's value. False when the ring has no room; nothing changed then. A value that a limit
-   * refuses is counted and not kept. Overwrites `run.detailD`.
-   */
-  retain(route: Route, run: Run, forget: boolean, expiresAtS: number): boolean {
-    run.detailD = expiresAtS;
-    const stamp = this.retained.nextStamp();
-    if (this.workerCount > 1) {
-      const { low, high } = maskOfOthers(this.workerIndex, this.workerCount);
-      const kind = forget ? recordKinds.forget : recordKinds.retain;
-      if (!this.rings.send(kind, low, high, route.topicBytes, run, stamp)) return this.noRoom();
-    }
-    this.applyRetained(route.topic, run, forget, stamp);
-    return true;
+  private createRetained({ retained, shared, metrics, log }: RouterOptions): RetainedValues {
+    const { low, high } = maskOfOthers(this.workerIndex, this.workerCount);
+    return new RetainedValues({
+      ...{ limits: retained, stamp: shared.retainStamp, metrics, log },
+      link: {
+        sendAll: (isRemoval, topic, run, word) => {
+          if (this.workerCount === 1) return true;
+          const kind = isRemoval ? recordKinds.forget : recordKinds.retain;
+          return this.rings.send(kind, low, high, topic, run, word) || this.noRoom();
+        },
+        sendOne: (worker, isRemoval, topic, run, word) => {
+          const mask = maskOf(worker);
+          const kind = isRemoval ? recordKinds.forget : recordKinds.retain;
+          return this.rings.send(kind, mask.low, mask.high, topic, run, word);
+        },
+        bytesMax: (topicLength) => this.rings.runBytesMax(topicLength),
+        catchUp: () => this.rings.catchUp(),
+        whenRoom: (callback) => this.rings.whenRoom(callback),
+      },
+    });
   }
 
-  private applyRetained(topic: string, run: Run, forget: boolean, stamp: number): void {
-    if (forget) this.retained.forget(topic, stamp);
-    else if (!this.retained.keep(topic, retainedValueOf(run, stamp))) this.metrics.increment(this.retainedFullSlot);
-    this.metrics.set(this.retainedSlot, this.retained.count);
-    this.metrics.set(this.retainedBytesSlot, this.retained.bytes);
+  /** See `RetainedValues.retain`; for the route's topic. */
+  retain(
+    { topic, topicBytes }: Route,
+    run: Run,
+    isRemoval: boolean,
+    expiresAtS: number,
+    tenant = defaultTenant,
+    done: RetainedDone | null = null,
+  ): boolean {
+    return this.retained.retain({ topic, topicBytes, isRemoval, expiresAtS, tenant }, run, done);
   }
 
   /** As `retain`, for a publication whose publisher cannot be held back; it waits here for room when there is none. */
-  retainOwned(topic: string, run: Run, forget: boolean, expiresAtS: number): void {
+  retainOwned(
+    topic: string,
+    run: Run,
+    isRemoval: boolean,
+    expiresAtS: number,
+    tenant = defaultTenant,
+    done: RetainedDone | null = null,
+  ): void {
     const route = this.routeOfOwn(topic);
-    this.nowOrLater(run, topic, (owned) => this.retain(route, owned, forget, expiresAtS));
+    const attempt = (owned: Run): boolean => this.retain(route, owned, isRemoval, expiresAtS, tenant, done);
+    if (this.nowOrLater(run, topic, attempt) || done === null) return;
+    const message = `Cannot keep the value of "${topic}": too many publications wait for other workers`;
+    setImmediate(done, new StorageError('STORAGE_UNAVAILABLE', message));
   }
 
   /** Visits the retained values whose topics match, after everything that other workers have published is seen. */
   matchRetained(filter: string, visit: (topic: string, value: RetainedValue) => void): void {
-    this.catchUp();
-    this.retained.match(filter, Date.now(), visit);
-  }
-
-  /** The values as they are now, for a worker that has just started and has none. */
-  private sendRetainedTo(worker: number): void {
-    const { low, high } = maskOf(worker);
-    const entries = this.retained.all();
-    const run = new Run();
-    const sendFrom = (first: number): void => {
-      for (let at = first; at < entries.length; at++) {
-        const [topic, value] = entries[at] as [string, RetainedValue];
-        fillRun(run, value);
-        if (!this.rings.send(recordKinds.retain, low, high, Buffer.from(topic), run, value.stamp)) {
-          this.whenRoom(() => sendFrom(at));
-          return;
-        }
-      }
-    };
-    sendFrom(0);
+    this.retained.match(filter, visit);
   }
 
   // ---- what other workers publish
@@ -387,7 +411,7 @@ export class Router {
     run.topicBytes = route.topicBytes;
     if (kind === recordKinds.publish) this.deliverIncoming(route, run);
     else if (kind === recordKinds.member) this.groups.deliverToMember(word, run);
-    else this.applyRetained(route.topic, run, kind === recordKinds.forget, word);
+    else this.retained.receive(route.topic, run, kind === recordKinds.forget, word);
   }
 
   private deliverIncoming(route: Route, run: Run): void {

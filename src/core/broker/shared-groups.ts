@@ -77,6 +77,8 @@ class Group implements SharedGroupTarget {
   readonly strategy: GroupStrategy;
   readonly members: GroupMember[] = [];
   readonly chooser: Chooser;
+  /** What is acknowledged comes to its members through the message logs. */
+  isKept = false;
   private readonly owner: SharedGroups;
   private readonly part = new Run();
 
@@ -95,6 +97,7 @@ class Group implements SharedGroupTarget {
   }
 
   share(run: Run): void {
+    if (this.isKept && this.owner.keysOf(run.layout).comesKept?.(run) === true) return;
     if (this.chooser.takesRuns) {
       // A member sets the epoch for itself, see `LocalMember`'s implementations; the run goes on to others.
       const { epoch } = run;
@@ -143,6 +146,7 @@ export class SharedGroups {
   private readonly workerIndex: number;
   private readonly control: ControlPlane;
   private readonly groups = new Map<string, Group>();
+  private readonly kept = new Set<string>();
   private readonly index = new SubscriptionIndex<Group>();
   private readonly locals = new Map<number, LocalEntry>();
   /** Groups of members that left, until nothing for them is on its way any more. */
@@ -175,6 +179,15 @@ export class SharedGroups {
 
   keysOf(layout: number): RunKeys {
     return this.keys.get(layout) ?? topicKeys;
+  }
+
+  /** Whether a group is kept: its members get from the message logs what `RunKeys.comesKept` says. */
+  setKept(name: string, filter: string, isKept: boolean): void {
+    const key = `${name}/${filter}`;
+    if (isKept) this.kept.add(key);
+    else this.kept.delete(key);
+    const group = this.groups.get(key);
+    if (group !== undefined) group.isKept = isKept;
   }
 
   /** Nothing is told to other workers any more. */
@@ -317,6 +330,16 @@ export class SharedGroups {
     return this.groups.size;
   }
 
+  /** Members on this worker. */
+  get localMemberCount(): number {
+    return this.locals.size;
+  }
+
+  /** Of all groups of the node. */
+  *filters(): Iterable<string> {
+    for (const { filter } of this.groups.values()) yield filter;
+  }
+
   private messageOf(kind: JoinMessage['kind'], group: Group, member: GroupMember): JoinMessage {
     const { key, filter, strategy } = group;
     const { id, seed, isOnline } = member;
@@ -350,6 +373,7 @@ export class SharedGroups {
     const known = this.groups.get(key);
     if (known !== undefined) return known;
     const group = new Group(this, key, filter, strategy);
+    group.isKept = this.kept.has(key);
     this.groups.set(key, group);
     this.index.add(filter, group);
     return group;

@@ -37,7 +37,7 @@ export interface DelayedMessagesOptions {
   now(): number;
   /** Beginning of the names of the internal streams. Default `__delayed`. */
   readonly prefix?: string;
-  /** Default 366 days. */
+  /** Default 500 days. */
   readonly delayMsMax?: number;
   /** Default 10 million. */
   readonly pendingMax?: number;
@@ -130,7 +130,7 @@ export class DelayedMessages {
   private constructor(options: DelayedMessagesOptions, parts: Parts) {
     this.#options = options;
     this.#prefix = options.prefix ?? '__delayed';
-    this.#delayMsMax = options.delayMsMax ?? 366 * dayMs;
+    this.#delayMsMax = options.delayMsMax ?? 500 * dayMs;
     this.#pendingMax = options.pendingMax ?? 10_000_000;
     this.#recordBytesMax = options.recordBytesMax ?? 1024 * 1024;
     this.#inMemoryMax = options.inMemoryMax ?? 4_000_000;

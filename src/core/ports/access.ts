@@ -30,6 +30,8 @@ export interface Identity {
   readonly mechanism: string;
   /** Common name of a verified certificate, or ''. */
   readonly certificateName: string;
+  /** The client is on the machine of the broker, see `LoginRequest.isLocal`. Absent: it is not. */
+  readonly isLocal?: boolean;
 }
 
 /** Why a client is not let in. Protocols translate it into their own codes. */

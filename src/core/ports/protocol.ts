@@ -12,8 +12,11 @@ import type { Router } from '../broker/router.ts';
 import type { AccessControl } from './access.ts';
 import type { Connection, ConnectionHandler } from './connection.ts';
 import type { ControlPlane } from './control-plane.ts';
+import type { ClientLimits } from './limits.ts';
+import type { NodeView } from './node.ts';
 import type { BrokerServices } from './services.ts';
 import type { SessionDirectory } from './session-directory.ts';
+import type { SessionSlots } from './session-slots.ts';
 import type { PacedStore } from './stream-store.ts';
 
 export interface Protocol {
@@ -34,6 +37,8 @@ export interface Protocol {
   checkSettings?(settings: unknown): readonly SettingProblem[];
   /** Counters and gauges of its own; each worker has one block of them. */
   readonly metrics: readonly MetricDefinition[];
+  /** More of them, for what the settings name; their labels come from there. Called on each thread, with the same settings. */
+  metricsOf?(settings: unknown): readonly MetricDefinition[];
   /** Called once per worker thread before its first connection. */
   createWorker(context: ProtocolContext): ProtocolWorker;
 }
@@ -62,7 +67,13 @@ export interface ProtocolContext {
   readonly storage: PacedStore;
   /** Queues, cursors, delayed messages, transactions. */
   readonly services: BrokerServices;
+  /** Sessions that outlive the broker; null when the settings want none. */
+  readonly sessions: SessionSlots | null;
   readonly access: AccessControl;
+  /** What clients may use; asked when one wants in. */
+  readonly limits: ClientLimits;
+  /** The node as a whole. */
+  readonly node: NodeView;
   readonly metrics: ThreadMetrics;
   /** Coarse timers of this thread: keep-alive, session expiry, delayed wills. */
   readonly timers: TimingWheel;

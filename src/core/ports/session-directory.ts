@@ -15,15 +15,22 @@ export interface ClaimGranted {
 
 /** The side that owns sessions on this worker and may be asked to let one go. */
 export interface SessionOwner {
-  /** Closes the session's connection; the session stays subscribed and queues. Returns its subscriptions, or undefined. */
-  yieldSession(name: string): SessionState | undefined;
+  /**
+   * Closes the session's connection; the session stays subscribed and queues. Returns its subscriptions, or undefined. When the promise
+   * rejects, the session stays here.
+   */
+  yieldSession(name: string): SessionState | undefined | Promise<SessionState | undefined>;
   /**
    * Lets the session go. Messages that were routed at `epoch` or later belong to the new owner and are left out.
    * Returns the rest of its state, or undefined when nothing remains.
    */
   releaseSession(name: string, epoch: number): SessionState | undefined;
-  /** Closes the session's connection and forgets the session. */
-  discardSession(name: string): void;
+  /** Closes the session's connection and forgets the session; what is stored of it has gone when the promise resolves. */
+  discardSession(name: string): void | Promise<void>;
+  /** The hand-over that `yieldSession` began has failed: the session stays here. */
+  keepSession(name: string): void;
+  /** A stored session that was announced is an older copy of what another worker has: it is forgotten. */
+  dropCopy(name: string): void;
 }
 
 export interface SessionDirectory {
@@ -35,13 +42,20 @@ export interface SessionDirectory {
    *
    * With a hand-over, `install` is called first with what `yieldSession` answered: it subscribes on this worker and
    * returns the routing epoch from which on this worker takes the session's messages; `granted` follows with the rest.
+   *
+   * `isLasting`: the session outlives its connection and the worker. When the worker dies, claims of such a name wait for its successor.
    */
-  claim(scope: string, name: string, discard: boolean, callbacks: ClaimCallbacks): void;
+  claim(scope: string, name: string, discard: boolean, isLasting: boolean, callbacks: ClaimCallbacks): void;
+  /** Sessions that were found in the storage: this worker owns them. `epochs` say which of two copies is the newer one. */
+  announce(scope: string, names: readonly string[], epochs: readonly number[]): void;
   /** The session ended here; ownership ends. */
   release(scope: string, name: string): void;
 }
 
 export interface ClaimCallbacks {
-  install(state: SessionState): number;
+  /** When the promise rejects the session stays where it was, and `refused` follows. */
+  install(state: SessionState): number | Promise<number>;
   granted(result: ClaimGranted): void;
+  /** In place of `granted`: the session can neither be handed over nor ended at present. */
+  refused(): void;
 }

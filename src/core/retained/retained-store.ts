@@ -6,42 +6,16 @@
  * can match and not what is stored. Deleting gives the nodes back.
  */
 import { assert } from '../../std/assert.ts';
-import {
-  addChild,
-  childOf,
-  forEachChild,
-  type LevelNode,
-  ownedLevel,
-  removeChild,
-  splitLevels,
-} from '../routing/level-tree.ts';
+import { addChild, childOf, forEachChild, ownedLevel, removeChild, splitLevels } from '../routing/level-tree.ts';
 import { hasWildcard, isHiddenTopic } from '../routing/topic.ts';
+import { type RetainedEntry, RetainedNode } from './retained-node.ts';
+import { RetainedWalk } from './retained-walk.ts';
 
 export interface RetainedLimits {
   /** Topics that hold a value. */
   readonly countMax: number;
   /** Sum of the `bytes` of all values. */
   readonly bytesMax: number;
-}
-
-/** One level of the tree. */
-class RetainedNode<V> implements LevelNode<RetainedNode<V>> {
-  readonly name: string;
-  readonly parent: RetainedNode<V> | undefined;
-  children: RetainedNode<V> | Map<string, RetainedNode<V>> | undefined = undefined;
-  entry: RetainedEntry<V> | undefined = undefined;
-
-  constructor(name: string, parent: RetainedNode<V> | undefined) {
-    this.name = name;
-    this.parent = parent;
-  }
-}
-
-interface RetainedEntry<V> {
-  readonly topic: string;
-  readonly node: RetainedNode<V>;
-  value: V;
-  bytes: number;
 }
 
 export class RetainedStore<V> {
@@ -51,7 +25,8 @@ export class RetainedStore<V> {
   nodeCount = 0;
   private readonly limits: RetainedLimits;
   private readonly entries = new Map<string, RetainedEntry<V>>();
-  private readonly root = new RetainedNode<V>('', undefined);
+  private readonly root = new RetainedNode<V>('', undefined, 0);
+  private latestOrdinal = 0;
   private readonly levels: string[] = [];
 
   constructor(limits: RetainedLimits) {
@@ -89,6 +64,16 @@ export class RetainedStore<V> {
     return this.entries.get(topic)?.value;
   }
 
+  /** All topics with their values, in the order in which the topics came. May be walked over while they change. */
+  *all(): Generator<[string, V]> {
+    for (const { topic, value } of this.entries.values()) yield [topic, value];
+  }
+
+  /** A walk over the topics that the valid `filter` matches, which may pause and go on while topics change. */
+  walk(filter: string): RetainedWalk<V> {
+    return new RetainedWalk(this.root, this.latestOrdinal, filter);
+  }
+
   /** Returns whether there was a value. */
   delete(topic: string): boolean {
     const entry = this.entries.get(topic);
@@ -110,14 +95,14 @@ export class RetainedStore<V> {
    * one that it adds may be visited or not.
    */
   match(filter: string, visit: (topic: string, value: V) => void): void {
-    if (hasWildcard(filter)) this.walk(filter.split('/'), visit);
+    if (hasWildcard(filter)) this.visit(filter.split('/'), visit);
     else {
       const entry = this.entries.get(filter);
       if (entry !== undefined) visit(entry.topic, entry.value);
     }
   }
 
-  private walk(filter: readonly string[], visit: (topic: string, value: V) => void): void {
+  private visit(filter: readonly string[], visit: (topic: string, value: V) => void): void {
     const endsBelow = filter[filter.length - 1] === '#';
     const depth = endsBelow ? filter.length - 1 : filter.length;
     // Its own stack instead of calls. Children are pushed before the entry is visited, and a node that a visit cut off
@@ -153,7 +138,7 @@ export class RetainedStore<V> {
     for (let level = 0; level < levelCount; level++) {
       let child = childOf(node, levels[level]);
       if (child === undefined) {
-        child = new RetainedNode<V>(ownedLevel(levels[level]), node);
+        child = new RetainedNode<V>(ownedLevel(levels[level]), node, ++this.latestOrdinal);
         addChild(node, child);
         this.nodeCount++;
       }

@@ -47,6 +47,8 @@ const SEED = 3;
 const SHAPE_VERSION = 16;
 /** Two words, one bit per worker: it has more shapes than its list holds and wants every message. */
 const EVERYTHING = 17;
+/** Two words, one bit per worker: it is held, and wants every message until it is let go. */
+const HELD = 19;
 const EPOCH = 32;
 const LINES = 48;
 // The line of a worker: how far its list of shapes reaches, padded to a cache line, then the list.
@@ -209,8 +211,8 @@ export class InterestTable {
     const version = Atomics.load(words, SHAPE_VERSION);
     if (version !== this.shapeVersion) this.readShapes(version);
     // Ordered after the caller's load of the epoch, as all loads below.
-    let low = Atomics.load(words, EVERYTHING) | this.unsearchedLow;
-    let high = Atomics.load(words, EVERYTHING + 1) | this.unsearchedHigh;
+    let low = Atomics.load(words, EVERYTHING) | Atomics.load(words, HELD) | this.unsearchedLow;
+    let high = Atomics.load(words, EVERYTHING + 1) | Atomics.load(words, HELD + 1) | this.unsearchedHigh;
     if (shapes.length > 0) {
       topicLevels.parse(topic, this.seed);
       const hidden = isHiddenTopic(topic);
@@ -226,6 +228,26 @@ export class InterestTable {
     }
     this.maskLow = this.workerIndex < 32 ? low & ~(1 << this.workerIndex) : low;
     this.maskHigh = this.workerIndex < 32 ? high : high & ~(1 << (this.workerIndex - 32));
+  }
+
+  /**
+   * Worker `workerIndex` counts as wanting everything until `letGo`: whoever computes a mask from the return on has it in it. Main
+   * thread, before `clear`, where what the worker wanted must not be missed before its successor has said it again.
+   */
+  static hold(buffer: SharedArrayBuffer, workerIndex: number): void {
+    const words = new Int32Array(buffer);
+    // A read-modify-write, since all workers have bits here; ordered before the epoch.
+    Atomics.or(words, HELD + (workerIndex >>> 5), 1 << (workerIndex & 31));
+    Atomics.add(words, EPOCH, 1);
+  }
+
+  /** Ends `hold`: what worker `workerIndex` wants has been added. Does nothing when it is not held. Main thread or that worker. */
+  static letGo(buffer: SharedArrayBuffer, workerIndex: number): void {
+    const words = new Int32Array(buffer);
+    const bit = 1 << (workerIndex & 31);
+    if ((Atomics.and(words, HELD + (workerIndex >>> 5), ~bit) & bit) === 0) return;
+    // Stale masks only send too much; the epoch moves so that they do not do so for ever.
+    Atomics.add(words, EPOCH, 1);
   }
 
   /**

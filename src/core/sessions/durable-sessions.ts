@@ -150,7 +150,8 @@ export class DurableSessions {
     }
     const isPresent = entry !== undefined;
     entry ??= await this.#create(id);
-    entry.epoch += 1;
+    // By two, and by one where a session only comes from another owner: of two copies the one that a client used since is the session.
+    entry.epoch += 2;
     entry.expiryMs = expiryMs;
     entry.awaySince = -1;
     entry.isWillUnderWay = false;
@@ -286,6 +287,40 @@ export class DurableSessions {
     return were;
   }
 
+  /** Names of all sessions. */
+  ids(): string[] {
+    return Array.from(this.#table.entries(), ({ id }) => id);
+  }
+
+  /** Grows with each owner and each connection; 0 when there is no such session. Of two copies the higher one is the session. */
+  epochOf(id: string): number {
+    return this.#table.get(id)?.epoch ?? 0;
+  }
+
+  /** What the protocol keeps with a session. */
+  contentOf(id: string): Buffer | null {
+    return this.#table.get(id)?.content ?? null;
+  }
+
+  /** The will that is to be published when the session ends; null: none, or it is being published. */
+  willOf(id: string): SessionWill | null {
+    const entry = this.#table.get(id);
+    return entry === undefined || entry.isWillUnderWay ? null : entry.will;
+  }
+
+  /** Whether the time of the session is over, and only its end is not done yet: nobody is to go on with it. */
+  hasExpired(id: string): boolean {
+    const entry = this.#table.get(id);
+    return entry !== undefined && entry.expiresAt <= this.#options.context.clock.now();
+  }
+
+  /** The sessions of a service that has failed are another one's now, which has made their filters known again. */
+  releaseInterest(): void {
+    for (const { subscriptions } of this.#table.entries()) {
+      for (const { filter, grade } of subscriptions) if (grade > 0) this.interest.remove(filter);
+    }
+  }
+
   /** What a client that comes back is to be asked for, and what administration shows. */
   subscriptionsOf(id: string): readonly SessionSubscription[] {
     return this.#table.get(id)?.subscriptions ?? [];
@@ -334,6 +369,8 @@ export class DurableSessions {
       this.#runtime.adopted(entry);
       entry.epoch += 1;
       entry.dirtyFilters = new Set(entry.subscriptions.map(({ filter }) => filter));
+      if (entry.memberships !== null) entry.dirtyGroups = new Set(entry.memberships.keys());
+      this.#runtime.grouping?.adopted(entry);
       for (const packetId of entry.flights?.keys() ?? []) entry.touchFlight(packetId);
       if (entry.awaySince === -1) entry.awaySince = this.#options.context.clock.now();
       this.#table.setDue(entry);
@@ -425,6 +462,7 @@ export class DurableSessions {
   #drop(entry: SessionEntry, done: ((error: Error | null) => void) | null): void {
     for (const { filter, grade } of entry.subscriptions) if (grade > 0) this.interest.remove(filter);
     entry.online?.end(new SessionError('SESSION_TAKEN_OVER', 'The session has ended'));
+    this.#runtime.grouping?.dropped(entry);
     this.#serialEnd = Math.max(this.#serialEnd, entry.nextSerial);
     this.#table.remove(entry);
     this.#store.remove(entry, done);

@@ -98,7 +98,7 @@ export class MessageLog {
       return;
     }
     this.#waiting.push({ message, receipt, done });
-    this.#waitingBytes += sizeOf(message);
+    this.#waitingBytes += sizeOf(message) + waitingOverhead;
     if (!this.hasRoom) this.#wasFull = true;
     if (this.#sending !== null || this.#isDeferred) return;
     this.#isDeferred = true;
@@ -188,7 +188,7 @@ export class MessageLog {
     this.#dones = [];
     this.batches += 1;
     this.#sequence = (this.#sequence + dones.length) % sequenceCount;
-    this.#waitingBytes -= this.#sendingBytes;
+    this.#waitingBytes -= this.#sendingBytes + dones.length * waitingOverhead;
     this.storedEnd = baseOffset + dones.length;
     assignPlace(bytes, 0, baseOffset, 0);
     // Before anybody is told, so that a session reads what is confirmed.
@@ -204,6 +204,9 @@ export class MessageLog {
 function sizeOf({ topicBytes, body, header, publisher }: NewMessage): number {
   return topicBytes.length + body.length + header.length + publisher.length;
 }
+
+/** What a message that waits costs in memory beside its bytes, about: many short ones must not be many times the bound. */
+const waitingOverhead = 192;
 
 const messageBytesMax = 15 * 1024 * 1024;
 

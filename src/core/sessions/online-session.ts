@@ -12,13 +12,22 @@ import { matches } from '../routing/topic.ts';
 import { codeOf } from '../transactions/internal-stream.ts';
 import type { StoredBatch } from './batch-cache.ts';
 import { flightTransitions, receiptTransitions } from './delivery-state.ts';
+import { filterOfGroup } from './groups/group-key.ts';
 import type { LiveSubscription, LogFeed } from './log-feed.ts';
 import type { MessageLog } from './message-log.ts';
 import { MessageView, type NewMessage } from './message-record.ts';
 import { sourcesIn } from './message-survey.ts';
 import { ReadPlan } from './read-plan.ts';
-import { dirtyPart, type Flight, type Receipt, type SessionEntry, type SessionSubscription } from './session-entry.ts';
+import {
+  dirtyPart,
+  type Flight,
+  type Membership,
+  type Receipt,
+  type SessionEntry,
+  type SessionSubscription,
+} from './session-entry.ts';
 import type { SessionError } from './session-error.ts';
+import { isOfGroupAlone } from './session-records.ts';
 import type { SessionStore } from './session-store.ts';
 import type { SessionTable } from './session-table.ts';
 
@@ -26,13 +35,16 @@ import type { SessionTable } from './session-table.ts';
 export class SessionDelivery {
   message = new MessageView();
   packetId = 0;
-  grade: 1 | 2 = 1;
+  /** 0 only of a group: without an answer, and without a packet id. */
+  grade: 0 | 1 | 2 = 1;
   /** It may have been sent before. */
   isDuplicate = false;
   partition = 0;
   offset = 0;
   /** Those that match, at least one; none when it is sent again and the client has unsubscribed meanwhile. */
   subscriptions: readonly SessionSubscription[] = [];
+  /** Name of the group that gave it (`groups/group-key.ts`), empty: none. */
+  group = '';
 }
 
 /** The side of the protocol. Called on the same thread, never after `end`. */
@@ -57,6 +69,33 @@ export interface DropCounts {
   damaged: number;
 }
 
+/** Groups, as sessions see them; implemented by `groups/group-desk.ts`. */
+export interface SessionGrouping {
+  /** The client gets messages from now on. */
+  begun(session: OnlineSession): void;
+  /** There may be room for more. */
+  room(entry: SessionEntry): void;
+  /** The client is done with a message of a group. */
+  settled(entry: SessionEntry, flight: Flight): void;
+  /** The client has a message of grade 2: `stored` is called when the group has stored that, in this life or never. */
+  received(entry: SessionEntry, flight: Flight): void;
+  /** The client goes: called before the session lets go. */
+  closing(session: OnlineSession): void;
+  /** The session has come from another owner. */
+  adopted(entry: SessionEntry): void;
+  /** The session has ended, or has another owner now. */
+  dropped(entry: SessionEntry): void;
+}
+
+/** A message of a group on its way to a session. */
+export interface GroupedMessage {
+  readonly membership: Membership;
+  readonly partition: number;
+  readonly offset: number;
+  readonly grade: 0 | 1 | 2;
+  readonly isDuplicate: boolean;
+}
+
 /** What online sessions need of their service. */
 export interface OnlineHost {
   readonly table: SessionTable;
@@ -65,7 +104,10 @@ export interface OnlineHost {
   readonly live: SubscriptionIndex<LiveSubscription>;
   readonly drops: DropCounts;
   readonly ageMsMax: number;
+  readonly packetIdMax: number;
   readonly delivery: SessionDelivery;
+  /** Null: there are no groups. */
+  readonly grouping: SessionGrouping | null;
   now(): number;
   logOf(topicBytes: Buffer): MessageLog;
   wants(topic: string): boolean;
@@ -100,6 +142,7 @@ export class OnlineSession {
   #resends: Flight[];
   #live: LiveSubscription[] = [];
   readonly #matched = new Map<string, readonly SessionSubscription[]>();
+  readonly #asSubscriptions = new WeakMap<Membership, readonly SessionSubscription[]>();
   #isLimited = false;
   #isLoading = false;
   #isBlocked = false;
@@ -127,6 +170,10 @@ export class OnlineSession {
     return this.entry.id;
   }
 
+  get window(): number {
+    return this.#window;
+  }
+
   /** Whether everything that is in the logs was given to the client. */
   get isCaughtUp(): boolean {
     return this.#resends.length === 0 && this.#isLive.every((isLive) => isLive);
@@ -144,12 +191,14 @@ export class OnlineSession {
       if (state === 'received') this.#link.release(packetId);
     }
     this.#host.pumpSoon(this);
+    this.#host.grouping?.begun(this);
   }
 
   /** The client has room again. */
   resume(): void {
     this.#isBlocked = false;
     if (!this.isClosed && !this.isCaughtUp) this.#host.pumpSoon(this);
+    if (!this.isClosed && this.entry.memberships !== null) this.#host.grouping?.room(this.entry);
   }
 
   // ---- what the client answers
@@ -183,13 +232,9 @@ export class OnlineSession {
   #receiving(flight: Flight): void {
     const { entry } = this;
     flight.state = 'receiving';
-    entry.touchFlight(flight.packetId);
-    this.#host.store.save(entry, dirtyPart.progress, (error) => {
-      if (error !== null || flight.state !== 'receiving') return;
-      flight.state = 'received';
-      // Whoever has the client now; a link that has not begun yet releases by itself.
-      entry.online?.releaseNow(flight.packetId);
-    });
+    const { grouping, store } = this.#host;
+    if (flight.group === undefined || grouping === null) storeReceipt(store, entry, flight);
+    else grouping.received(entry, flight);
   }
 
   releaseNow(packetId: number): void {
@@ -199,10 +244,15 @@ export class OnlineSession {
   #settle(packetId: number, event: 'acknowledge' | 'reject' | 'complete'): boolean {
     const flight = this.entry.flights?.get(packetId);
     if (flight === undefined || flightTransitions[flight.state][event] === null) return false;
+    const isStored = !isOfGroupAlone(flight);
     flight.state = 'settled';
     this.entry.dropFlight(packetId);
-    this.#host.store.saveLater(this.entry);
+    if (isStored) this.#host.store.saveLater(this.entry);
     if (!this.isCaughtUp) this.#host.pumpSoon(this);
+    const { grouping } = this.#host;
+    if (grouping === null) return true;
+    if (flight.group !== undefined && flight.isConfirmed !== true) grouping.settled(this.entry, flight);
+    if (this.entry.memberships !== null) grouping.room(this.entry);
     return true;
   }
 
@@ -280,6 +330,11 @@ export class OnlineSession {
     return this.entry.receipts?.has(packetId) === true;
   }
 
+  /** Messages under way to the client. */
+  get flightCount(): number {
+    return this.entry.flights?.size ?? 0;
+  }
+
   get receiptCount(): number {
     return this.entry.receipts?.size ?? 0;
   }
@@ -332,7 +387,9 @@ export class OnlineSession {
       if (!this.#host.applyLimits(this.entry)) return 0;
       this.#isLimited = true;
     }
+    const isRepeating = this.#resends.length > 0;
     let used = this.#resend(budget);
+    if (isRepeating && this.#resends.length === 0) this.#host.grouping?.room(this.entry);
     if (this.#resends.length > 0) {
       if (!this.#isBlocked && !this.#isLoading) this.#host.pumpSoon(this);
       return used;
@@ -357,7 +414,9 @@ export class OnlineSession {
         continue;
       }
       const { partition, offset, packetId } = flight;
-      if (!this.#link.hasRoom(1)) {
+      // The window of this client can be smaller than that of the one before: the others are sent when it has settled some.
+      const isFull = this.flightCount - this.#resends.length >= this.#window;
+      if (isFull || !this.#link.hasRoom(1)) {
         this.#isBlocked = true;
         break;
       }
@@ -372,7 +431,7 @@ export class OnlineSession {
         continue;
       }
       const grade = flight.state === 'sent' ? 1 : 2;
-      if (!this.#send(flight, this.#matching(view, partition, offset), grade, true)) this.#settle(packetId, 'reject');
+      if (!this.#send(flight, this.#subscriptionsOf(flight, view), grade, true)) this.#settle(packetId, 'reject');
     }
     return used;
   }
@@ -544,7 +603,7 @@ export class OnlineSession {
     }
     let grade: 1 | 2 = 1;
     for (const subscription of matching) if (subscription.grade === 2 && view.grade === 2) grade = 2;
-    const packetId = entry.takePacketId();
+    const packetId = entry.takePacketId(this.#host.packetIdMax);
     const flight: Flight = {
       packetId,
       partition,
@@ -560,12 +619,17 @@ export class OnlineSession {
       store.saveLater(entry);
       return true;
     }
-    store.save(entry, dirtyPart.progress, (error) => {
+    this.#storeThenSend(flight, batch);
+    return true;
+  }
+
+  #storeThenSend(flight: Flight, batch: StoredBatch): void {
+    const { entry } = this;
+    this.#host.store.save(entry, dirtyPart.progress, (error) => {
       if (error !== null || flight.state !== 'storing') return;
       flight.state = 'sentOnce';
       entry.online?.sendStored(flight, batch);
     });
-    return true;
   }
 
   /** The record of the packet id is durable: the message may go. */
@@ -573,8 +637,48 @@ export class OnlineSession {
     if (this.isClosed) return;
     const { message: view } = this.#host.delivery;
     view.read(batch.bytes, batch.startOf(flight.offset), batch.limit, batch.baseTimestamp);
-    const matching = this.#matching(view, flight.partition, flight.offset);
-    if (!this.#send(flight, matching, 2, false)) this.#dropTooLarge(flight);
+    if (!this.#send(flight, this.#subscriptionsOf(flight, view), 2, false)) this.#dropTooLarge(flight);
+  }
+
+  /** Gives the client a message of a group; `full`: there is no room now, `never`: it cannot take this one, which is settled. */
+  giveGrouped(message: GroupedMessage, batch: StoredBatch, view: MessageView): 'given' | 'full' | 'never' {
+    const { entry } = this;
+    const { membership, partition, offset, grade, isDuplicate } = message;
+    const subscriptions = this.#subscriptionsAs(membership);
+    if (this.isClosed || !this.#link.hasRoom(view.size)) return 'full';
+    const order = entry.nextOrder;
+    if (grade === 0) {
+      const flight: Flight = { packetId: 0, partition, offset, order, group: membership.group, state: 'settled' };
+      return this.#send(flight, subscriptions, 0, false, view) ? 'given' : 'never';
+    }
+    if (this.#resends.length > 0 || (entry.flights?.size ?? 0) >= this.#window) return 'full';
+    const packetId = entry.takePacketId(this.#host.packetIdMax);
+    const { group } = membership;
+    const flight: Flight = { packetId, partition, offset, order, group, state: grade === 1 ? 'sent' : 'storing' };
+    entry.nextOrder += 1;
+    entry.addFlight(flight);
+    if (grade === 1) {
+      if (this.#send(flight, subscriptions, 1, isDuplicate, view)) return 'given';
+      this.#dropTooLarge(flight);
+      return 'never';
+    }
+    this.#storeThenSend(flight, batch);
+    return 'given';
+  }
+
+  #subscriptionsOf(flight: Flight, view: MessageView): readonly SessionSubscription[] {
+    if (flight.group === undefined) return this.#matching(view, flight.partition, flight.offset);
+    const membership = this.entry.memberships?.get(flight.group);
+    return membership === undefined ? [] : this.#subscriptionsAs(membership);
+  }
+
+  /** The same list for the same membership: who delivers may know it again. */
+  #subscriptionsAs(membership: Membership): readonly SessionSubscription[] {
+    const known = this.#asSubscriptions.get(membership);
+    if (known !== undefined) return known;
+    const made = [subscriptionOf(membership)];
+    this.#asSubscriptions.set(membership, made);
+    return made;
   }
 
   #dropTooLarge(flight: Flight): void {
@@ -583,9 +687,9 @@ export class OnlineSession {
   }
 
   #send(
-    { packetId, partition, offset }: Flight,
+    { packetId, partition, offset, group = '' }: Flight,
     subscriptions: readonly SessionSubscription[],
-    grade: 1 | 2,
+    grade: 0 | 1 | 2,
     isDuplicate: boolean,
     view = this.#host.delivery.message,
   ): boolean {
@@ -597,6 +701,7 @@ export class OnlineSession {
     delivery.partition = partition;
     delivery.offset = offset;
     delivery.subscriptions = subscriptions;
+    delivery.group = group;
     return this.#link.deliver(delivery);
   }
 
@@ -631,6 +736,7 @@ export class OnlineSession {
   close(): void {
     if (this.isClosed) return;
     const { table, feeds, live } = this.#host;
+    this.#host.grouping?.closing(this);
     for (const feed of feeds) {
       table.setPosition(this.entry, feed.number, this.position(feed.number));
       feed.waiting.delete(this);
@@ -660,4 +766,20 @@ export class OnlineSession {
   get isBehind(): boolean {
     return !this.#isLive.every((isLive) => isLive);
   }
+}
+
+/** That the client has a message of grade 2: when it is durable, the client is told to release it. */
+export function storeReceipt(store: SessionStore, entry: SessionEntry, flight: Flight): void {
+  entry.touchFlight(flight.packetId);
+  store.save(entry, dirtyPart.progress, (error) => {
+    if (error !== null || flight.state !== 'receiving') return;
+    flight.state = 'received';
+    // Whoever has the client now; a link that has not begun yet releases by itself.
+    entry.online?.releaseNow(flight.packetId);
+  });
+}
+
+/** A membership as the protocol sees it. */
+function subscriptionOf({ group, grade, detail, identifier }: Membership): SessionSubscription {
+  return { filter: filterOfGroup(group), grade, noLocal: false, detail, identifier, since: [] };
 }

@@ -3,6 +3,7 @@
  * anything under way holds no collections: there may be a million.
  */
 
+import type { GroupStrategy } from '../broker/group-strategies.ts';
 import type { StoredBatch } from './batch-cache.ts';
 import type { FlightState, ReceiptState } from './delivery-state.ts';
 import type { SessionError } from './session-error.ts';
@@ -26,7 +27,24 @@ export interface Flight {
   readonly offset: number;
   /** Ascends with each first sending. */
   readonly order: number;
+  /** Of a group: its name. With grade 1 it is in memory alone, since the group has it. */
+  readonly group?: string;
+  /** The group has stored that the client has it. */
+  isConfirmed?: boolean;
   state: FlightState;
+}
+
+/** A session that is a member of a group; see `groups/`. */
+export interface Membership {
+  /** Name of the group (`groups/group-key.ts`). */
+  readonly group: string;
+  readonly strategy: GroupStrategy;
+  readonly grade: 0 | 1 | 2;
+  /** The same for the same client: where hashes find it. */
+  readonly seed: number;
+  /** The protocol's own. */
+  readonly detail: number;
+  readonly identifier: number;
 }
 
 /** A message of grade 2 from the client. */
@@ -88,6 +106,8 @@ export class SessionEntry {
   /** The protocol's own. */
   content: Buffer | null = null;
   subscriptions: readonly SessionSubscription[] = noSubscriptions;
+  /** By name of the group. */
+  memberships: Map<string, Membership> | null = null;
   lastPacketId = 0;
   nextOrder = 0;
   nextSerial = 0;
@@ -112,6 +132,8 @@ export class SessionEntry {
   storedChunks: Set<number> | null = null;
   /** Filters whose records are to be written, or removed. */
   dirtyFilters: Set<string> | null = null;
+  /** Groups whose records are to be written, or removed. */
+  dirtyGroups: Set<string> | null = null;
   waiters: ((error: Error | null) => void)[] | null = null;
 
   constructor(id: string, row: number) {
@@ -153,11 +175,11 @@ export class SessionEntry {
     if (this.receipts?.size === 0) this.receipts = null;
   }
 
-  /** The next packet id that is free, from 1 to 65,535. There is one: windows are smaller. */
-  takePacketId(): number {
+  /** The next packet id that is free, from 1 to `max`. There is one: windows are smaller. */
+  takePacketId(max: number): number {
     let id = this.lastPacketId;
     do {
-      id = id === 65_535 ? 1 : id + 1;
+      id = id >= max ? 1 : id + 1;
     } while (this.flights?.has(id) === true);
     this.lastPacketId = id;
     return id;

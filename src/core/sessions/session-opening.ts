@@ -20,6 +20,7 @@ import {
   type DurableSessionsOptions,
   defaultLimits,
   messageLogPrefix,
+  packetIdLimit,
   partitionsMax,
   producerBaseOf,
   producerOf,
@@ -54,7 +55,7 @@ export async function openSessions(
   checkWhole('partitions', written, 1, partitionsMax);
   const partitions = await openMessageLogs(options, written);
   const table = new SessionTable(partitions.length);
-  const interest = new SessionInterest(options.interest ?? null);
+  const interest = options.sharedInterest ?? new SessionInterest(options.interest ?? null);
   const live = new SubscriptionIndex<LiveSubscription>();
   const logs: MessageLog[] = [];
   const feeds: LogFeed[] = [];
@@ -81,7 +82,7 @@ export async function openSessions(
       live,
       cacheBytesMax: options.cacheBytesMax ?? sessionDefaults.cacheBytesMax,
       indexBytesMax: options.indexBytesMax ?? sessionDefaults.indexBytesMax,
-      hasSessions: () => table.size > 0,
+      hasSessions: () => table.size > 0 || options.readers?.hasGroups === true,
       onDamaged: (name, offset) => options.onDamaged?.(name, offset),
     });
     feeds.push(feed);
@@ -117,7 +118,8 @@ export async function openSessions(
     throw error;
   }
   for (const [number, feed] of feeds.entries()) {
-    feed.start(starts[number], lowestPosition(table, number, starts[number]), fences[number] + 1);
+    const lowest = Math.min(lowestPosition(table, number), options.readers?.floor(number) ?? Number.POSITIVE_INFINITY);
+    feed.start(starts[number], Math.max(starts[number], lowest), fences[number] + 1);
   }
   const now = context.clock.now();
   runtime = new SessionRuntime({
@@ -131,6 +133,8 @@ export async function openSessions(
     feeds,
     logs,
     live,
+    packetIdMax: options.packetIdMax ?? packetIdLimit,
+    readers: options.readers ?? null,
   });
   for (const entry of replay.interrupted) {
     entry.awaySince = now;
@@ -167,10 +171,10 @@ async function openMessageLogs(
   return partitions;
 }
 
-function lowestPosition(table: SessionTable, partition: number, logStart: number): number {
+function lowestPosition(table: SessionTable, partition: number): number {
   let lowest = Number.POSITIVE_INFINITY;
   for (const entry of table.entries()) lowest = Math.min(lowest, table.position(entry, partition));
-  return Math.max(logStart, lowest);
+  return lowest;
 }
 
 function checkWhole(name: string, value: number, min: number, max: number): void {

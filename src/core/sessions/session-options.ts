@@ -3,9 +3,17 @@ import type { StreamStore } from '../ports/stream-store.ts';
 import type { QueueContext } from '../queues/queue-context.ts';
 import { serviceProducerBase, serviceProducerSpan } from '../queues/state-log.ts';
 import type { InterestTable } from '../routing/interest-table.ts';
+import type { SessionInterest } from './interest.ts';
 import type { SessionWill } from './session-entry.ts';
 import type { SessionError } from './session-error.ts';
 import type { SessionLimits } from './session-limits.ts';
+
+/** Groups, as the sessions of their slot see them. */
+export interface LogReaders {
+  readonly hasGroups: boolean;
+  /** The lowest offset that one of them needs; infinite: none. */
+  floor(partition: number): number;
+}
 
 export interface DurableSessionsOptions {
   readonly store: StreamStore;
@@ -16,7 +24,13 @@ export interface DurableSessionsOptions {
   readonly partitions?: number;
   /** View of the table that tells the owners of each other's filters; null when there is one owner. */
   readonly interest?: InterestTable | null;
+  /** In place of `interest`: where several owners on one thread make their filters known together. */
+  readonly sharedInterest?: SessionInterest;
+  /** The highest packet id that is given to a message, above all windows; those above it are the protocol's own. Default 65,535. */
+  readonly packetIdMax?: number;
   readonly limits?: Partial<SessionLimits>;
+  /** Others that read the message logs here. */
+  readonly readers?: LogReaders;
   /** Default 1,000,000. */
   readonly sessionsMax?: number;
   /** Of one session. Default 10,000. */
@@ -69,6 +83,8 @@ export const defaultLimits: SessionLimits = {
 };
 
 export const partitionsMax = 64;
+/** Packet ids have 16 bits. */
+export const packetIdLimit = 65_535;
 export const slotsMax = 4096;
 export const messageLogPrefix = '__messages.';
 export const sessionLogPrefix = '__sessions.';

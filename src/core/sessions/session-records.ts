@@ -8,31 +8,35 @@
  *   4                                             receipt floors: for each message log, the offset from which on it may have receipts
  *                                                 of this owner that no progress record knows
  *   5, length of session (2), session, filter     subscription
+ *   6, length of session (2), session, group      membership
  *
  *   head          version (1 byte, 1), epoch, expiry (ms, -1 never), away since (ms since 1970, -1 connected), tenant, will delay (ms, -1
  *                 no will), will, content
  *   progress      last packet id, next order, next serial; count of logs, position in each; count of receipts, of each: packet id,
  *                 serial, 1 while its message is under way else 0; count of skips, of each: log, from, to
- *   flights       count, of each: packet id, state, log, offset, order
+ *   flights       count, of each: packet id, state (4 more: of a group), log, offset, order, name of the group if it is of one
  *   subscription  flags (grade, 4 no local), detail, identifier, count of logs, offset in each from which on it holds
+ *   membership    grade, detail, identifier, seed, strategy
  *
  * Lengths in keys are big endian, numbers in values zigzag varints; texts and bytes are a length and what it counts. All
  * records of a session that change together are in one batch, so a session is always as it was at one moment.
  */
 import { VarintReader, varintSize, writeVarint } from '../batch/varint.ts';
+import { groupStrategies } from '../broker/group-strategies.ts';
 import type { FlightState } from './delivery-state.ts';
 import {
   type Flight,
   flightsPerChunk,
+  type Membership,
   type SessionEntry,
   type SessionSubscription,
   type Skip,
 } from './session-entry.ts';
 
-export const recordKind = { head: 1, progress: 2, flights: 3, floors: 4, subscription: 5 } as const;
+export const recordKind = { head: 1, progress: 2, flights: 3, floors: 4, subscription: 5, membership: 6 } as const;
 
-/** Grows as it is written. */
-class Writer {
+/** Writes values one after the other; grows as it is written. */
+export class RecordWriter {
   #bytes = Buffer.allocUnsafeSlow(256);
   #end = 0;
 
@@ -64,7 +68,7 @@ class Writer {
   }
 }
 
-const writer = new Writer();
+const writer = new RecordWriter();
 const none = Buffer.alloc(0);
 /** States of flights that are stored. Never change the order. What is on its way to a state is stored as having it. */
 const storedStates: readonly FlightState[] = ['sent', 'sentOnce', 'received'];
@@ -93,12 +97,20 @@ export function flightsKey(chunk: number, id: string): Buffer {
 }
 
 export function subscriptionKey(id: string, filter: string): Buffer {
+  return partKey(recordKind.subscription, id, filter);
+}
+
+export function membershipKey(id: string, group: string): Buffer {
+  return partKey(recordKind.membership, id, group);
+}
+
+function partKey(kind: number, id: string, part: string): Buffer {
   const idLength = Buffer.byteLength(id);
-  const key = Buffer.allocUnsafe(3 + idLength + Buffer.byteLength(filter));
-  key[0] = recordKind.subscription;
+  const key = Buffer.allocUnsafe(3 + idLength + Buffer.byteLength(part));
+  key[0] = kind;
   key.writeUInt16BE(idLength, 1);
   key.write(id, 3);
-  key.write(filter, 3 + idLength);
+  key.write(part, 3 + idLength);
   return key;
 }
 
@@ -133,15 +145,30 @@ export function encodeFlights(entry: SessionEntry, chunk: number): Buffer | null
     const first = chunk * flightsPerChunk;
     for (let id = first; id < first + flightsPerChunk; id += 1) {
       const flight = entry.flights.get(id);
-      if (flight !== undefined) found.push(flight);
+      if (flight !== undefined && !isOfGroupAlone(flight)) found.push(flight);
     }
   }
   if (found.length === 0) return null;
   writer.number(found.length);
-  for (const { packetId, state, partition, offset, order } of found) {
-    writer.number(packetId).number(storedNumber[state]).number(partition).number(offset).number(order);
+  for (const flight of found) {
+    const { packetId, partition, offset, order, group } = flight;
+    writer.number(packetId).number(storedStateOf(flight)).number(partition).number(offset).number(order);
+    if (group !== undefined) writer.bytes(Buffer.from(group));
   }
   return writer.take();
+}
+
+const groupFlag = 4;
+
+/** A message of grade 1 of a group: when the client is away, the group gives it to somebody else. */
+export function isOfGroupAlone({ group, state }: Flight): boolean {
+  return group !== undefined && state === 'sent';
+}
+
+function storedStateOf({ state, group, isConfirmed }: Flight): number {
+  if (group === undefined) return storedNumber[state];
+  // Until the group has stored it the message is the client's: else it would be given to another one after a crash.
+  return groupFlag + (state === 'receiving' && isConfirmed !== true ? storedNumber.sentOnce : storedNumber[state]);
 }
 
 export function encodeSubscription({ grade, noLocal, detail, identifier, since }: SessionSubscription): Buffer {
@@ -160,6 +187,11 @@ export function encodeFloors(floors: readonly number[]): Buffer {
   return writer.take();
 }
 
+export function encodeMembership({ grade, detail, identifier, seed, strategy }: Membership): Buffer {
+  writer.number(grade).number(detail).number(identifier).number(seed);
+  return writer.bytes(Buffer.from(strategy)).take();
+}
+
 /** Everything of a session: keys and values. */
 export function recordsOf(entry: SessionEntry, positions: readonly number[]): (readonly [Buffer, Buffer])[] {
   const { id } = entry;
@@ -168,6 +200,9 @@ export function recordsOf(entry: SessionEntry, positions: readonly number[]): (r
     [sessionKey(recordKind.progress, id), encodeProgress(entry, positions)],
   ];
   for (const each of entry.subscriptions) records.push([subscriptionKey(id, each.filter), encodeSubscription(each)]);
+  for (const each of entry.memberships?.values() ?? []) {
+    records.push([membershipKey(id, each.group), encodeMembership(each)]);
+  }
   const chunks = new Set<number>();
   for (const packetId of entry.flights?.keys() ?? []) chunks.add(Math.floor(packetId / flightsPerChunk));
   for (const chunk of chunks) {
@@ -178,7 +213,7 @@ export function recordsOf(entry: SessionEntry, positions: readonly number[]): (r
 }
 
 /** Reads values one after the other; `isSound` at the end says whether it was a record. */
-class Reader {
+export class RecordReader {
   readonly #reader = new VarintReader();
   #bytes: Buffer = none;
 
@@ -224,7 +259,7 @@ class Reader {
   }
 }
 
-const reader = new Reader();
+const reader = new RecordReader();
 
 /** False when it is not one. */
 export function decodeHead(value: Buffer, entry: SessionEntry): boolean {
@@ -276,12 +311,17 @@ export function decodeFlights(value: Buffer): Flight[] | null {
   const flights: Flight[] = [];
   for (let left = reader.count(); left > 0; left -= 1) {
     const packetId = reader.number();
-    const state = storedStates[reader.number()];
+    const number = reader.number();
+    const state = storedStates[number & ~groupFlag];
     const partition = reader.number();
     const offset = reader.number();
     const order = reader.number();
-    if (state === undefined || packetId < 1 || packetId > 65_535) return null;
-    flights.push({ packetId, state, partition, offset, order });
+    if (number < 0 || state === undefined || packetId < 1 || packetId > 65_535) return null;
+    if ((number & groupFlag) === 0) flights.push({ packetId, state, partition, offset, order });
+    else {
+      const group = reader.bytes().toString();
+      flights.push({ packetId, state, partition, offset, order, group, isConfirmed: state === 'received' });
+    }
   }
   return reader.isSound ? flights : null;
 }
@@ -296,6 +336,19 @@ export function decodeSubscription(filter: string, value: Buffer): SessionSubscr
   const grade = flags & 3;
   if (!reader.isSound || flags < 0 || flags > 7 || grade === 3) return null;
   return { filter, grade: grade as 0 | 1 | 2, noLocal: (flags & 4) !== 0, detail, identifier, since };
+}
+
+/** Null when it is not one. */
+export function decodeMembership(group: string, value: Buffer): Membership | null {
+  reader.reset(value);
+  const grade = reader.number();
+  const detail = reader.number();
+  const identifier = reader.number();
+  const seed = reader.number();
+  const name = reader.bytes().toString();
+  const strategy = groupStrategies.find((each) => each === name);
+  if (!reader.isSound || strategy === undefined || grade < 0 || grade > 2) return null;
+  return { group, strategy, grade: grade as 0 | 1 | 2, seed, detail, identifier };
 }
 
 /** Null when it is not one. */

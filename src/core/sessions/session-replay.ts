@@ -8,6 +8,7 @@ import {
   decodeFlights,
   decodeFloors,
   decodeHead,
+  decodeMembership,
   decodeProgress,
   decodeSubscription,
   recordKind,
@@ -52,6 +53,7 @@ export class SessionReplay {
     else if (kind === recordKind.progress) this.#progress(key.toString('utf8', 1), value, offset);
     else if (kind === recordKind.flights && key.length > 3) this.#flights(key, value, offset);
     else if (kind === recordKind.subscription && key.length > 3) this.#subscription(key, value, offset);
+    else if (kind === recordKind.membership && key.length > 3) this.#membership(key, value, offset);
     else if (kind === recordKind.floors) {
       const floors = value === null ? [] : decodeFloors(value);
       if (floors === null) throw corrupted(offset);
@@ -143,11 +145,23 @@ export class SessionReplay {
     for (const flight of flights) entry.flights.set(flight.packetId, flight);
   }
 
+  #membership(key: Buffer, value: Buffer | null, offset: number): void {
+    const { id, part: group } = decodePart(key, offset);
+    if (value === null) {
+      const entry = this.#table.get(id);
+      entry?.memberships?.delete(group);
+      if (entry?.memberships?.size === 0) entry.memberships = null;
+      return;
+    }
+    const membership = decodeMembership(group, value);
+    if (membership === null) throw corrupted(offset);
+    const entry = this.#entry(id);
+    entry.memberships ??= new Map();
+    entry.memberships.set(group, membership);
+  }
+
   #subscription(key: Buffer, value: Buffer | null, offset: number): void {
-    const end = 3 + key.readUInt16BE(1);
-    if (end > key.length) throw corrupted(offset);
-    const id = key.toString('utf8', 3, end);
-    const filter = key.toString('utf8', end);
+    const { id, part: filter } = decodePart(key, offset);
     const entry = value === null ? this.#table.get(id) : this.#entry(id);
     if (entry === undefined) return;
     const subscription = value === null ? null : decodeSubscription(filter, value);
@@ -163,6 +177,12 @@ export class SessionReplay {
     entry.subscriptions = others;
     if (others.length > manyMin) this.#many.set(entry, new Map(others.map((each) => [each.filter, each])));
   }
+}
+
+function decodePart(key: Buffer, offset: number): { readonly id: string; readonly part: string } {
+  const end = 3 + key.readUInt16BE(1);
+  if (end > key.length) throw corrupted(offset);
+  return { id: key.toString('utf8', 3, end), part: key.toString('utf8', end) };
 }
 
 function forgetChunk(entry: SessionEntry, chunk: number): void {

@@ -10,9 +10,16 @@ import { codeOf } from '../transactions/internal-stream.ts';
 import type { SessionInterest } from './interest.ts';
 import type { LiveSubscription, LogFeed } from './log-feed.ts';
 import type { MessageLog } from './message-log.ts';
-import { type DropCounts, type OnlineHost, type OnlineSession, SessionDelivery } from './online-session.ts';
+import {
+  type DropCounts,
+  type OnlineHost,
+  type OnlineSession,
+  SessionDelivery,
+  type SessionGrouping,
+} from './online-session.ts';
 import type { SessionEntry } from './session-entry.ts';
 import { applyLimits, forgetSkips, type SessionLimits } from './session-limits.ts';
+import type { LogReaders } from './session-options.ts';
 import type { SessionStore } from './session-store.ts';
 import type { SessionTable } from './session-table.ts';
 
@@ -28,6 +35,8 @@ export interface SessionRuntimeParts {
   readonly feeds: readonly LogFeed[];
   readonly logs: readonly MessageLog[];
   readonly live: SubscriptionIndex<LiveSubscription>;
+  readonly packetIdMax: number;
+  readonly readers: LogReaders | null;
 }
 
 /** Messages that one session reads before it is the turn of the next one, and all of them before other work. */
@@ -53,6 +62,8 @@ export class SessionRuntime implements OnlineHost {
   readonly drops: DropCounts = { expired: 0, aged: 0, limited: 0, tooLarge: 0, gone: 0, damaged: 0 };
   readonly delivery = new SessionDelivery();
   readonly ageMsMax: number;
+  readonly packetIdMax: number;
+  grouping: SessionGrouping | null = null;
   /** Sessions that have ended because their time was over. */
   expired = 0;
   /** Sessions that wait for a read of the store. */
@@ -76,6 +87,7 @@ export class SessionRuntime implements OnlineHost {
     this.logs = parts.logs;
     this.live = parts.live;
     this.ageMsMax = parts.limits.ageMsMax;
+    this.packetIdMax = parts.packetIdMax;
     this.#laterTimer = timerOf(() => this.#retry());
   }
 
@@ -209,7 +221,7 @@ export class SessionRuntime implements OnlineHost {
 
   /** Below it no session of this owner needs the log. */
   #floor(partition: number): number {
-    let floor = this.feeds[partition].tail;
+    let floor = Math.min(this.feeds[partition].tail, this.#parts.readers?.floor(partition) ?? Number.POSITIVE_INFINITY);
     for (const entry of this.table.entries()) {
       const { online, flights } = entry;
       floor = Math.min(floor, online?.position(partition) ?? this.table.position(entry, partition));

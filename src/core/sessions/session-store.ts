@@ -15,10 +15,12 @@ import {
   encodeFlights,
   encodeFloors,
   encodeHead,
+  encodeMembership,
   encodeProgress,
   encodeSubscription,
   flightsKey,
   floorsKey,
+  membershipKey,
   recordKind,
   recordsOf,
   sessionKey,
@@ -147,6 +149,8 @@ export class SessionStore implements StateLogUser {
     for (const chunk of storedChunks ?? []) keys.push(flightsKey(chunk, id));
     const filters = new Set([...subscriptions.map(({ filter }) => filter), ...(dirtyFilters ?? [])]);
     for (const filter of filters) keys.push(subscriptionKey(id, filter));
+    const groups = new Set([...(entry.memberships?.keys() ?? []), ...(entry.dirtyGroups ?? [])]);
+    for (const group of groups) keys.push(membershipKey(id, group));
     const waiters = [...(entry.waiters ?? []), ...(done === null ? [] : [done])];
     entry.waiters = null;
     const error = this.#log?.error ?? null;
@@ -260,10 +264,11 @@ export class SessionStore implements StateLogUser {
   #write(entry: SessionEntry, ticket: number): void {
     entry.isQueued = false;
     if (entry.isRemoved) return;
-    const { dirty, dirtyChunks, dirtyFilters, waiters, id } = entry;
+    const { dirty, dirtyChunks, dirtyFilters, dirtyGroups, waiters, id } = entry;
     entry.dirty = 0;
     entry.dirtyChunks = null;
     entry.dirtyFilters = null;
+    entry.dirtyGroups = null;
     entry.waiters = null;
     if ((dirty & dirtyPart.head) !== 0) this.#put(sessionKey(recordKind.head, id), encodeHead(entry));
     const subscriptions =
@@ -271,6 +276,10 @@ export class SessionStore implements StateLogUser {
     for (const filter of dirtyFilters ?? []) {
       const found = subscriptions.get(filter);
       this.#put(subscriptionKey(id, filter), found === undefined ? null : encodeSubscription(found));
+    }
+    for (const group of dirtyGroups ?? []) {
+      const found = entry.memberships?.get(group);
+      this.#put(membershipKey(id, group), found === undefined ? null : encodeMembership(found));
     }
     // A flight is only true with the position that goes with it.
     if ((dirty & dirtyPart.progress) !== 0 || dirtyChunks !== null) {
@@ -339,7 +348,8 @@ export class SessionStore implements StateLogUser {
   }
 }
 
-function failureCode(error: QueueError): 'SESSION_FENCED' | 'SESSION_CLOSED' | 'SESSION_STORAGE_FAILED' {
+/** What the failure of a stream of ours means to sessions. */
+export function failureCode(error: QueueError): 'SESSION_FENCED' | 'SESSION_CLOSED' | 'SESSION_STORAGE_FAILED' {
   if (error.code === 'QUEUE_FENCED') return 'SESSION_FENCED';
   return error.code === 'QUEUE_CLOSED' ? 'SESSION_CLOSED' : 'SESSION_STORAGE_FAILED';
 }

@@ -47,6 +47,10 @@ export interface AcceptorOptions {
   liveWorkers(): readonly number[];
   /** Whether the worker's event loop is too late for another connection; absent: never. */
   isLate?(worker: number): boolean;
+  /** Whether the process has so much memory that it should take no more; absent: never. */
+  isMemoryShort?(): boolean;
+  /** Whether one more connection of `address` may come now; absent: always. Not asked where a proxy is in front. */
+  mayAccept?: ((address: string) => boolean) | undefined;
   /** Moves the socket; false when the worker died meanwhile. A surplus connection is only told that there is no room. */
   handOver(worker: number, listener: number, socket: net.Socket, isSurplus: boolean): boolean;
   accepted(listener: ListenerInfo): void;
@@ -76,7 +80,14 @@ export function formatListenerAddress(address: ListenerAddress): string {
 const POLITE_REFUSALS_PER_S = 20;
 
 const politeReasons: ReadonlySet<RefusalReason> = new Set<RefusalReason>([
-  ...(['connections-max', 'listener-connections-max', 'accept-rate', 'listener-accept-rate', 'overload'] as const),
+  ...([
+    'connections-max',
+    'listener-connections-max',
+    'accept-rate',
+    'listener-accept-rate',
+    'overload',
+    'memory',
+  ] as const),
 ]);
 
 export class Acceptor {
@@ -141,6 +152,12 @@ export class Acceptor {
     if (count >= connectionsMax) return 'connections-max';
     if (listener.connectionsMax > 0 && ledger.ofListener(listener.index) >= listener.connectionsMax) {
       return 'listener-connections-max';
+    }
+    if (this.options.isMemoryShort?.() === true) return 'memory';
+    // Before the rates that others share with it.
+    const { mayAccept } = this.options;
+    if (mayAccept !== undefined && listener.trusted == null && !mayAccept(socket.remoteAddress ?? '')) {
+      return 'address-accept-rate';
     }
     if (!this.rate.take(performance.now())) return 'accept-rate';
     return listener.acceptBucket?.take(1) === false ? 'listener-accept-rate' : null;

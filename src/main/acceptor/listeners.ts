@@ -9,7 +9,7 @@ import type { ListenerInfo } from '../../core/ports/connection.ts';
 import type { Protocol } from '../../core/ports/protocol.ts';
 import type { WebSocketTransport } from '../../net/http/port.ts';
 import type { IdentityFiles } from '../../net/tls/load-material.ts';
-import type { TlsKeeper, TlsListenerSettings, TlsReload } from '../../net/tls/tls-keeper.ts';
+import type { ShownCertificate, TlsKeeper, TlsListenerSettings, TlsReload } from '../../net/tls/tls-keeper.ts';
 import type { TlsMaterial } from '../../net/tls/tls-material.ts';
 import type { UnixSocketFile } from '../../net/unix/unix-socket.ts';
 import type { Logger } from '../../observability/log.ts';
@@ -24,6 +24,7 @@ import {
   LATENESS_TICK_MS,
 } from '../../workers/runtime/intake-start.ts';
 import type { BrokerListenerSettings, BrokerSettings } from '../broker-settings.ts';
+import { MemoryPressure } from '../limits/memory-pressure.ts';
 import type { ShardingStrategy } from '../sharding/strategies.ts';
 import { Acceptor, type AcceptorListener, type ListenerAddress } from './acceptor.ts';
 import { UnixListeners, type UnixOutcome } from './unix-listeners.ts';
@@ -39,6 +40,8 @@ export interface ListenersOptions {
   handWebSockets(worker: number, listener: number, transport: WebSocketTransport): void;
   askUnix(worker: number, listener: number, file: UnixSocketFile, backlog: number): void;
   handTls(worker: number, listener: number, material: TlsMaterial): void;
+  /** By the rate of new connections of one address. */
+  mayAccept(address: string): boolean;
   accepted(listener: ListenerInfo): void;
   refused(listener: ListenerInfo, reason: RefusalReason): void;
   readonly log: Logger;
@@ -82,6 +85,7 @@ export class Listeners {
       isForeign: listener.transport === 'ws' && listener.webSocket.adapter === 'uws',
     }));
     const { eventLoopDelayMaxMs } = limits;
+    const memory = new MemoryPressure(limits.memoryBytesMax);
     this.acceptor = new Acceptor({
       listeners: all.filter(({ isForeign, unix }) => !isForeign && unix === null),
       connectionsMax: limits.connectionsMax,
@@ -91,6 +95,8 @@ export class Listeners {
       ledger,
       liveWorkers,
       ...(eventLoopDelayMaxMs === 0 ? {} : { isLate: (worker) => this.late.of(worker) > eventLoopDelayMaxMs }),
+      isMemoryShort: () => memory.isTooHigh,
+      mayAccept: limits.addressAcceptRatePerS === 0 ? undefined : options.mayAccept,
       handOver: options.handOver,
       accepted: options.accepted,
       refused: options.refused,
@@ -172,6 +178,16 @@ export class Listeners {
   /** Reads all TLS files again; connections stay. Never rejects. */
   async reloadTls(): Promise<readonly TlsReload[]> {
     return (await this.tls?.reload()) ?? [];
+  }
+
+  /** Of all TLS listeners. */
+  certificates(): readonly ShownCertificate[] {
+    return this.tls?.certificates() ?? [];
+  }
+
+  /** How late the event loop of the worker is that is latest, ms. */
+  latenessMs(): number {
+    return Math.max(0, ...this.options.liveWorkers().map((worker) => this.late.of(worker)));
   }
 
   /** Stops accepting; connections stay with their workers. */

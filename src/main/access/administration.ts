@@ -3,7 +3,7 @@
  * thread; passwords are hashed in the task pool and forgotten.
  */
 import { passwordError, userNameError } from '../../auth/account-names.ts';
-import { parseIp, parseRange } from '../../auth/addresses.ts';
+import { isLoopback, parseIp, parseRange } from '../../auth/addresses.ts';
 import { BlockIndex, ClientPermissions, type Decision, type Policy, ruleError } from '../../auth/registry.ts';
 import { verifierKind } from '../../auth/scram-keys.ts';
 import type { AccessBlock, AccessRule, Identity } from '../../core/ports/access.ts';
@@ -186,6 +186,8 @@ export class Administration implements AccessAdministration {
     const who: Identity = {
       ...{ tenant, user, clientId, address, isSuperuser, groups, certificateName },
       mechanism: 'check',
+      // As if no proxy stood before it.
+      isLocal: isLoopback(address),
     };
     const block = blockOf(state, who);
     if (block !== null) return { isAllowed: false, why: `blocked by ${block.kind} "${block.value}"`, rule: null };

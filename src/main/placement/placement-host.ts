@@ -86,6 +86,12 @@ export class PlacementHost {
     return this.ready?.name ?? '';
   }
 
+  /** Names of all nodes of the cluster as far as this one knows, in order. */
+  get nodeNames(): readonly string[] {
+    const names = (this.status?.members ?? []).map(({ name }) => name).filter((name) => name !== '');
+    return names.length === 0 ? [this.name] : names.sort();
+  }
+
   /** For the main thread itself. Call it only after the start. */
   get client(): PlacementClient {
     this.ownClient ??= this.createClient();

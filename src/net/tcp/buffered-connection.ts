@@ -452,6 +452,8 @@ export abstract class BufferedConnection implements Connection, TurnMember {
 
   destroy(reason: CloseReason): void {
     const wasClosed = this.closed;
+    // Before `abort`: a transport may report its end within that call, and the end counts once.
+    this.closed = true;
     if (this.endTimer !== null) clearTimeout(this.endTimer);
     this.dropOutput();
     this.abort();

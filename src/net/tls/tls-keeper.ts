@@ -42,6 +42,14 @@ export interface TlsReload {
   readonly problem: string | null;
 }
 
+/** A certificate in use. */
+export interface ShownCertificate {
+  readonly listener: string;
+  readonly subject: string;
+  /** Unix time, ms. */
+  readonly validToMs: number;
+}
+
 class Kept {
   readonly settings: TlsListenerSettings;
   loaded: LoadedTls;
@@ -100,6 +108,16 @@ export class TlsKeeper {
   /** What a worker that starts now is given. */
   materials(): ReadonlyMap<number, TlsMaterial> {
     return new Map([...this.kept].map(([index, kept]) => [index, kept.material]));
+  }
+
+  /** The certificates that are shown to clients; one for each name of each listener. */
+  certificates(): readonly ShownCertificate[] {
+    return [...this.kept.values()].flatMap(({ settings, loaded }) =>
+      loaded.chains.map(([own]) => {
+        const subject = own.subject?.replaceAll('\n', ', ') ?? own.serialNumber;
+        return { listener: settings.listener, subject, validToMs: Date.parse(own.validTo) };
+      }),
+    );
   }
 
   /** Begins to watch; call it after `load`. */

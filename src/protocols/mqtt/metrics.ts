@@ -1,5 +1,9 @@
 /** What the protocol counts, and the slots of its counters on one worker. Single writer: the worker's thread. */
 import type { MetricDefinition, ThreadMetrics } from '../../observability/metrics.ts';
+import { PacketType } from './codec/frame.ts';
+import { delayedMetrics } from './delayed/delayed-metrics.ts';
+import { streamMetrics } from './streams/stream-metrics.ts';
+import { directions, messagesMetric, systemMetrics } from './system/metrics.ts';
 
 const packetNames = [
   'connect',
@@ -44,6 +48,9 @@ export const mqttMetrics: readonly MetricDefinition[] = [
   { name: subscriptions, help: 'Subscriptions of all sessions.', kind: 'gauge' },
   { name: refused, help: 'CONNECT packets answered with an error.', kind: 'counter' },
   { name: takenOver, help: 'Connections ended because their client id connected again.', kind: 'counter' },
+  ...systemMetrics,
+  ...streamMetrics,
+  ...delayedMetrics,
 ];
 
 export class MqttMetrics {
@@ -56,6 +63,9 @@ export class MqttMetrics {
   readonly refused: number;
   readonly takenOver: number;
   private readonly drops: ReadonlyMap<DropReason, number>;
+  /** Slots of messages by QoS. */
+  private readonly messagesReceived: readonly number[];
+  private readonly messagesSent: readonly number[];
 
   constructor(block: ThreadMetrics) {
     this.block = block;
@@ -66,6 +76,9 @@ export class MqttMetrics {
     this.received = slots('received');
     this.sent = slots('sent');
     this.drops = new Map(dropReasons.map((reason) => [reason, block.slot(dropped, { reason })]));
+    [this.messagesReceived, this.messagesSent] = directions.map((direction) =>
+      ['0', '1', '2'].map((qos) => block.slot(messagesMetric, { qos, direction })),
+    ) as [number[], number[]];
     this.sessions = block.slot(sessions);
     this.subscriptions = block.slot(subscriptions);
     this.refused = block.slot(refused);
@@ -78,6 +91,17 @@ export class MqttMetrics {
 
   countSent(type: number, count: number): void {
     this.block.add(this.sent[type] as number, count);
+  }
+
+  /** Publications that were accepted; their packets are counted beside. */
+  countMessagesReceived(qos: number, count: number): void {
+    this.block.add(this.messagesReceived[qos] as number, count);
+  }
+
+  /** Publications that went to a client, with their packets. */
+  countMessagesSent(qos: number, count: number): void {
+    this.block.add(this.messagesSent[qos] as number, count);
+    this.countSent(PacketType.PUBLISH, count);
   }
 
   countDropped(reason: DropReason, count: number): void {

@@ -2,15 +2,22 @@
 import type { SettingProblem } from '../../core/ports/protocol.ts';
 import { filterError } from '../../core/routing/topic.ts';
 import { RewriteError, TopicRewrite } from '../../core/routing/topic-rewrite.ts';
+import { checkBridges } from './bridge/bridge-check.ts';
 import type { MqttSettings } from './settings.ts';
 import { parsePath } from './state/subscription-path.ts';
+import { checkBindings } from './streams/settings.ts';
 
 /** Placeholders that the target of a rewrite rule may have. */
 export const rewritePlaceholders = ['clientid', 'username'] as const;
 /** Placeholders that an automatic subscription may have. */
 const subscribePlaceholders = ['clientid', 'username', 'host'] as const;
 
-export function checkMqttSettings({ topicRewrite, autoSubscribe }: MqttSettings): readonly SettingProblem[] {
+export function checkMqttSettings({
+  topicRewrite,
+  autoSubscribe,
+  bridges,
+  bindings,
+}: MqttSettings): readonly SettingProblem[] {
   const problems: SettingProblem[] = [];
   for (const [index, rule] of topicRewrite.entries()) {
     try {
@@ -26,6 +33,7 @@ export function checkMqttSettings({ topicRewrite, autoSubscribe }: MqttSettings)
     const message = `Cannot use "${filter}" for "mqtt.autoSubscribe.${index}.filter": ${wrong}`;
     problems.push({ path: ['autoSubscribe', index, 'filter'], message });
   }
+  problems.push(...checkBridges(bridges), ...checkBindings(bindings));
   return problems;
 }
 

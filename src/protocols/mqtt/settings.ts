@@ -1,7 +1,11 @@
 /** Configuration section `mqtt`. Read on the main thread for validation and on every connection worker as plain data. */
 import type { Static } from 'typebox';
 import { boolean, choice, integer, list, section, text } from '../../core/settings/schema-builders.ts';
+import { bridgesSetting } from './bridge/settings.ts';
 import { PACKET_SIZE_MAX } from './codec/frame.ts';
+import { delayedSettings } from './delayed/settings.ts';
+import { bindingsSetting, streamsSettings } from './streams/settings.ts';
+import { systemSettings } from './system/settings.ts';
 
 const whole = (minimum: number, maximum: number, fallback: number, description: string) =>
   integer({ minimum, maximum, default: fallback, description });
@@ -106,13 +110,20 @@ export const mqttSettings = section(
       'QoS 1 and 2 messages that wait in one session; beyond it they are dropped.',
     ),
     queuedBytesMax: whole(0, 1_099_511_627_776, 16_777_216, 'Bytes of messages that wait in one session.'),
+    topicBytesMax: whole(
+      1,
+      65_535,
+      65_535,
+      'Longest topic and filter, bytes; a longer topic is refused with 0x90, a filter with 0x8F.',
+    ),
+    topicLevelsMax: whole(1, 128, 128, 'Levels of a topic or filter; more are refused in the same way.'),
     topicAliasMaximum: whole(0, 65_535, 64, 'Topic aliases that a client may define.'),
     topicAliasMaximumOut: whole(0, 65_535, 64, 'Topic aliases that the broker defines for a client that allows them.'),
     keepAliveMaxS: whole(
       0,
       65_535,
       0,
-      'Longest keep-alive, seconds; an MQTT 5 client that asks for more, or for none, is told this one. 0: the client decides.',
+      'Longest keep-alive, seconds; an MQTT 5 client that asks for more, or for none, is told this one. An older one cannot be told, and is cut when it is silent for one and a half times as long. 0: the client decides.',
     ),
     subscribeDenied: list(text({ description: 'Topic filter.', minLength: 1, maxLength: 65_535 }), {
       maxItems: 1_000,
@@ -142,6 +153,11 @@ export const mqttSettings = section(
       default: [],
       description: 'Rules that rename topics and filters before they are used; the first that matches decides.',
     }),
+    bridges: bridgesSetting,
+    system: systemSettings,
+    delayed: delayedSettings,
+    bindings: bindingsSetting,
+    streams: streamsSettings,
   },
   { description: 'MQTT 3.1, 3.1.1 and 5.0.' },
 );

@@ -187,6 +187,11 @@ export class RaftRuntime {
     if (this.identity.port !== port.port) this.remember({ port: port.port });
   }
 
+  /** It joins as a learner, and an operator is to promote it. */
+  private get staysLearner(): boolean {
+    return this.start.cluster.joinAs === 'learner';
+  }
+
   /** As the node is known to the others. */
   get name(): string {
     return this.identity.name;
@@ -210,7 +215,7 @@ export class RaftRuntime {
       }
       this.log.info('Node was taken into a group', { clusterId: added.clusterId, members: added.members.length });
       const seeds = added.members.map(({ replica, name, address }) => ({ replica, name, address }));
-      this.remember({ clusterId: added.clusterId, wantsVote: true, seeds });
+      this.remember({ clusterId: added.clusterId, wantsVote: !this.staysLearner, seeds });
       this.takePart();
     });
   }
@@ -262,7 +267,7 @@ export class RaftRuntime {
         () => this.addressesOfMembers(),
         isDone,
         async () => {
-          await this.node?.join(this.ownMember()).catch(ignorePlacementError);
+          await this.node?.join({ ...this.ownMember(), staysLearner: true }).catch(ignorePlacementError);
         },
       ),
     );
@@ -302,7 +307,8 @@ export class RaftRuntime {
       addresses: this.start.cluster.join,
       ask: async (address) => {
         const { clusterId } = this.identity;
-        const application = { replica, name: this.name, address: this.ownAddress, clusterId };
+        const own = { replica, name: this.name, address: this.ownAddress };
+        const application = { ...own, clusterId, staysLearner: this.staysLearner && !this.identity.wantsVote };
         return (await this.port?.ask(address, application)) ?? { type: 'failed', reason: 'there is no cluster port' };
       },
       random: () => Math.random(),

@@ -100,7 +100,7 @@ export class MembershipOperations {
   join(member: NewMember, deadline: number, reply: Reply<GroupStatus>): void {
     this.run(deadline, reply, {
       start: () => {
-        if (!this.isVoter(member.replica)) this.joining.add(member.replica);
+        if (!this.isVoter(member.replica) && member.staysLearner !== true) this.joining.add(member.replica);
         if (!this.isMember(member.replica)) return this.startAdding(member);
         if (!this.isKnownAs(member)) this.host.announce(member);
         return true;

@@ -33,6 +33,7 @@ interface Member {
   readonly replica: string;
   readonly name: string;
   readonly address: string;
+  readonly staysLearner?: boolean;
 }
 
 interface TimeLimit {
@@ -109,7 +110,7 @@ export class LocalPlacementNode implements PlacementNode {
     return this.change((deadline, reply) => this.replica.addLearner(newMemberOf(member), deadline, reply));
   }
 
-  /** As `addLearner`; the leader promotes the member when it has caught up. */
+  /** As `addLearner`; the leader promotes the member when it has caught up, unless it is to stay a learner. */
   join(member: Member): Promise<GroupStatus> {
     return this.change((deadline, reply) => this.replica.join(newMemberOf(member), deadline, reply));
   }
@@ -157,7 +158,7 @@ function promised<T>(call: (reply: Reply<T>) => void): Promise<T> {
   });
 }
 
-function newMemberOf({ replica, name, address }: Member): NewMember {
+function newMemberOf({ replica, name, address, staysLearner = false }: Member): NewMember {
   const isAddress = address.length <= ADDRESS_LENGTH_MAX && /^[^\s:]+:\d{1,5}$|^\[[^\s\]]+\]:\d{1,5}$/.test(address);
   if (!isAddress) {
     const shown = JSON.stringify(address.slice(0, 64));
@@ -166,7 +167,7 @@ function newMemberOf({ replica, name, address }: Member): NewMember {
   if (name === '' || name.length > NAME_LENGTH_MAX) {
     throw new PlacementError('MEMBERSHIP_REFUSED', `Cannot use the name: it has 1 to ${NAME_LENGTH_MAX} characters`);
   }
-  return { replica: replicaIdOf(replica), name, address };
+  return { replica: replicaIdOf(replica), name, address, staysLearner };
 }
 
 function replicaIdOf(text: string): ReplicaId {

@@ -85,4 +85,6 @@ export interface NewMember {
   readonly name: string;
   /** `host:port` of node-to-node traffic. */
   readonly address: string;
+  /** The leader does not promote it by itself when it joins. */
+  readonly staysLearner?: boolean;
 }

@@ -329,7 +329,7 @@ export class Replica {
     this.changeMembership(reply, () => this.membership.addLearner(member, deadline, reply));
   }
 
-  /** As `addLearner`, and the leader promotes the learner by itself when it has caught up. Harmless when repeated. */
+  /** As `addLearner`, and the leader promotes it when it has caught up, unless it is to stay a learner. Harmless when repeated. */
   join(member: NewMember, deadline: number, reply: Reply<GroupStatus>): void {
     this.changeMembership(reply, () => this.membership.join(member, deadline, reply));
   }

@@ -40,6 +40,8 @@ export interface JoinApplication {
   readonly address: string;
   /** '' unless it was a member before. */
   readonly clusterId: string;
+  /** It gets no vote before an operator gives it one. */
+  readonly staysLearner: boolean;
 }
 
 export interface PeerMember {

@@ -110,8 +110,8 @@ class PeerServer {
       callback(null, joinAnswerToWire({ type: 'refused', reason: refusal }));
       return;
     }
-    const { replica, name, address, clusterId } = call.request;
-    this.options.handlers.join({ replica, name, address, clusterId }).then(
+    const { replica, name, address, clusterId, staysLearner } = call.request;
+    this.options.handlers.join({ replica, name, address, clusterId, staysLearner }).then(
       (answer) => callback(null, joinAnswerToWire(answer)),
       (error: unknown) => {
         const details = error instanceof Error ? error.message : String(error);

@@ -122,7 +122,7 @@ export class WorkerAccess implements AccessControl {
     const { tenant, clientId, address } = request;
     const known = { isSuperuser: false, groups: [], mechanism: 'anonymous', certificateName: '' };
     const identity: Identity = { tenant, clientId, address, user: '', ...known };
-    step(refusal === null ? this.#admit(identity, null) : this.#refuse(request, refusal));
+    step(refusal === null ? this.#admit(identity, request, null) : this.#refuse(request, refusal));
     return { answer: () => undefined, cancel: () => undefined };
   }
 
@@ -135,12 +135,15 @@ export class WorkerAccess implements AccessControl {
     }
     this.#logins.delete(id);
     login.step(
-      plain.type === 'accepted' ? this.#admit(plain.identity, plain.data) : this.#refuse(login.request, plain),
+      plain.type === 'accepted'
+        ? this.#admit(plain.identity, login.request, plain.data)
+        : this.#refuse(login.request, plain),
     );
   }
 
   /** Who it is is settled; whether it may come in is not. */
-  #admit(identity: Identity, data: Uint8Array | null): LoginStep {
+  #admit(proven: Identity, { isLocal }: LoginRequest, data: Uint8Array | null): LoginStep {
+    const identity: Identity = isLocal ? { ...proven, isLocal } : proven;
     const refusal = this.#refusalOf(identity);
     if (refusal !== null) return this.#refuse(identity, refusal);
     const permissions = new ClientPermissions(this.#policy, identity);

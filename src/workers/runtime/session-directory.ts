@@ -30,6 +30,9 @@ interface PendingClaim {
   readonly callbacks: ClaimCallbacks;
 }
 
+/** Names in one message to the main thread. */
+const announcedMax = 10_000;
+
 const GRANTED_WITHOUT_STATE = Object.freeze({ state: undefined });
 
 export class WorkerSessionDirectory implements SessionDirectory {
@@ -51,18 +54,30 @@ export class WorkerSessionDirectory implements SessionDirectory {
     this.scopes.set(scope, { owner, owned: new Set(), yielded: new Set(), claimed: new Map() });
   }
 
-  claim(scopeName: string, name: string, discard: boolean, callbacks: ClaimCallbacks): void {
+  claim(scopeName: string, name: string, discard: boolean, isLasting: boolean, callbacks: ClaimCallbacks): void {
     const scope = this.scope(scopeName);
     // What this worker owns and was not asked for stays here, whatever the others are about to ask: the hub sees their
     // claims after this one. The protocol takes over from its own connection by itself.
     if (this.alone || (scope.owned.has(name) && !scope.yielded.has(name))) {
+      if (isLasting && !this.alone) this.post({ type: 'lasting', scope: scopeName, name });
       callbacks.granted(GRANTED_WITHOUT_STATE);
       return;
     }
     const request = this.nextRequest++;
     this.pending.set(request, { scope, name, callbacks });
     scope.claimed.set(name, (scope.claimed.get(name) ?? 0) + 1);
-    this.post({ type: 'claim', request, scope: scopeName, name, discard });
+    this.post({ type: 'claim', request, scope: scopeName, name, discard, isLasting });
+  }
+
+  announce(scopeName: string, names: readonly string[], epochs: readonly number[]): void {
+    if (this.alone) return;
+    const scope = this.scope(scopeName);
+    for (const name of names) scope.owned.add(name);
+    for (let from = 0; from < names.length; from += announcedMax) {
+      const to = from + announcedMax;
+      const part = { names: names.slice(from, to), epochs: epochs.slice(from, to) };
+      this.post({ type: 'announce', scope: scopeName, ...part });
+    }
   }
 
   release(scopeName: string, name: string): void {
@@ -88,11 +103,9 @@ export class WorkerSessionDirectory implements SessionDirectory {
       case 'discard':
         this.discardSession(message.transfer, message.scope, message.name);
         break;
-      case 'install': {
-        const epoch = this.claimOf(message.request).callbacks.install(message.state);
-        this.post({ type: 'installed', transfer: message.transfer, epoch });
+      case 'install':
+        this.install(message.transfer, message.request, message.state);
         break;
-      }
       case 'fence':
         // The answer says only that this turn came after the new owner had subscribed: a publication is routed and
         // written to the ring in one turn, so that none is still on its way with an older route.
@@ -102,7 +115,13 @@ export class WorkerSessionDirectory implements SessionDirectory {
         this.releaseSession(message);
         break;
       case 'keep-session':
-        this.scope(message.scope).yielded.delete(message.name);
+        this.keepSession(message.scope, message.name);
+        break;
+      case 'drop-copy':
+        this.dropCopy(message.scope, message.name);
+        break;
+      case 'refused':
+        this.refused(message.request);
         break;
       case 'granted':
         this.granted(message.request, message.state);
@@ -113,16 +132,66 @@ export class WorkerSessionDirectory implements SessionDirectory {
   private yieldSession(transfer: number, scopeName: string, name: string): void {
     const scope = this.scope(scopeName);
     // It may have ended while the question was on its way.
-    const state = scope.owned.has(name) ? scope.owner.yieldSession(name) : undefined;
-    if (state === undefined) scope.owned.delete(name);
-    else scope.yielded.add(name);
-    this.post({ type: 'yielded', transfer, state });
+    if (!scope.owned.has(name)) {
+      this.post({ type: 'yielded', transfer, state: undefined });
+      return;
+    }
+    // From here on claims of this worker wait for the others', too.
+    scope.yielded.add(name);
+    const yielded = (state: unknown): void => {
+      if (state === undefined) {
+        scope.owned.delete(name);
+        scope.yielded.delete(name);
+      }
+      this.post({ type: 'yielded', transfer, state });
+    };
+    const state = scope.owner.yieldSession(name);
+    if (state instanceof Promise) state.then(yielded, () => this.post({ type: 'transfer-failed', transfer }));
+    else yielded(state);
   }
 
   private discardSession(transfer: number, scopeName: string, name: string): void {
     const scope = this.scope(scopeName);
-    if (scope.owned.delete(name)) scope.owner.discardSession(name);
-    this.post({ type: 'discarded', transfer });
+    const discarded = (): void => this.post({ type: 'discarded', transfer });
+    const ending = scope.owned.has(name) ? scope.owner.discardSession(name) : undefined;
+    if (ending === undefined) {
+      scope.owned.delete(name);
+      discarded();
+      return;
+    }
+    scope.yielded.add(name);
+    ending.then(
+      () => {
+        scope.owned.delete(name);
+        scope.yielded.delete(name);
+        discarded();
+      },
+      () => this.post({ type: 'transfer-failed', transfer }),
+    );
+  }
+
+  private install(transfer: number, request: number, state: unknown): void {
+    const installed = (epoch: number): void => this.post({ type: 'installed', transfer, epoch });
+    const epoch = this.claimOf(request).callbacks.install(state);
+    if (typeof epoch === 'number') installed(epoch);
+    else epoch.then(installed, () => this.post({ type: 'transfer-failed', transfer }));
+  }
+
+  private keepSession(scopeName: string, name: string): void {
+    const scope = this.scope(scopeName);
+    if (scope.yielded.delete(name)) scope.owner.keepSession(name);
+  }
+
+  private dropCopy(scopeName: string, name: string): void {
+    const scope = this.scope(scopeName);
+    scope.owned.delete(name);
+    scope.owner.dropCopy(name);
+  }
+
+  private refused(request: number): void {
+    const { scope, name, callbacks } = this.claimOf(request);
+    this.endClaim(request, scope, name);
+    callbacks.refused();
   }
 
   private releaseSession(message: Extract<DirectoryToWorker, { type: 'release-session' }>): void {
@@ -137,13 +206,17 @@ export class WorkerSessionDirectory implements SessionDirectory {
 
   private granted(request: number, state: unknown): void {
     const { scope, name, callbacks } = this.claimOf(request);
+    this.endClaim(request, scope, name);
+    // Before the callback, which may release it again.
+    scope.owned.add(name);
+    callbacks.granted({ state });
+  }
+
+  private endClaim(request: number, scope: ScopeState, name: string): void {
     this.pending.delete(request);
     const waiting = (scope.claimed.get(name) ?? 1) - 1;
     if (waiting > 0) scope.claimed.set(name, waiting);
     else scope.claimed.delete(name);
-    // Before the callback, which may release it again.
-    scope.owned.add(name);
-    callbacks.granted({ state });
   }
 
   private scope(name: string): ScopeState {

@@ -6,12 +6,17 @@ import type { Protocol } from '../../core/ports/protocol.ts';
 import { MetricsLayout } from '../../observability/metrics.ts';
 import { type ListenerLabels, workerMetricDefinitions } from '../../observability/worker-metrics.ts';
 
-/** `protocols` are those in use, in the order of the registry; `listeners` in the order of the configuration. */
+/**
+ * `protocols` are those in use, in the order of the registry; `listeners` in the order of the configuration; `settings` the validated
+ * sections by name of the protocol.
+ */
 export function workerMetricsLayout(
   listeners: readonly ListenerLabels[],
   protocols: readonly Protocol[],
+  settings: ReadonlyMap<string, unknown>,
 ): MetricsLayout {
-  return new MetricsLayout([workerMetricDefinitions(listeners), ...protocols.map((protocol) => protocol.metrics)]);
+  const groups = protocols.flatMap((each) => [each.metrics, each.metricsOf?.(settings.get(each.name)) ?? []]);
+  return new MetricsLayout([workerMetricDefinitions(listeners), ...groups]);
 }
 
 /** The registered protocols that at least one listener speaks, in the order of the registry. */

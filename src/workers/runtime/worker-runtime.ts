@@ -23,14 +23,17 @@ import { assert } from '../../std/assert.ts';
 import { TimingWheel } from '../../std/timing-wheel.ts';
 import type { DirectoryToWorker, MainToWorker, PeerMessage, StartMessage, WorkerToMain } from '../messages.ts';
 import { LazyServices } from '../services/client/lazy-services.ts';
+import { WorkerSessionSlots } from '../sessions/session-slots.ts';
 import { StorageClient } from '../storage/client/storage-client.ts';
 import { WorkerAccess } from './access.ts';
+import { WorkerClientLimits } from './client-limits.ts';
 import { Ledger, LedgerWriter } from './connection-ledger.ts';
 import { WorkerControlPlane } from './control-plane.ts';
 import { LATENESS_TICK_MS, receiveBucketOf } from './intake-start.ts';
 import { ListenerIntake } from './listener-intake.ts';
 import { WorkerSessionDirectory } from './session-directory.ts';
 import { workerMetricsLayout } from './worker-metrics-layout.ts';
+import { WorkerNode } from './worker-node.ts';
 import type { WorkerStart } from './worker-start.ts';
 
 /** Resolution of all coarse timers and of the heartbeat. */
@@ -56,7 +59,10 @@ export class WorkerRuntime {
   private readonly control: WorkerControlPlane;
   private readonly storage: StorageClient;
   private readonly services: LazyServices;
+  private readonly sessions: WorkerSessionSlots | null;
   private readonly access: WorkerAccess;
+  private readonly clientLimits: WorkerClientLimits;
+  private readonly node: WorkerNode;
   private readonly timers = new TimingWheel(TICK_MS);
   private readonly heartbeat: Heartbeat;
   private readonly protocolWorkers = new Map<string, ProtocolWorker>();
@@ -68,7 +74,8 @@ export class WorkerRuntime {
   constructor({ start, protocols, log, post }: WorkerRuntimeOptions) {
     const { workerIndex, workerCount, limits, shared, listeners } = start;
     this.post = post;
-    const metrics = new ThreadMetrics(workerMetricsLayout(listeners, protocols), new CounterBlock(shared.counters));
+    const layout = workerMetricsLayout(listeners, protocols, start.protocolSettings);
+    const metrics = new ThreadMetrics(layout, new CounterBlock(shared.counters));
     metrics.resetGauges();
     metrics.set(metrics.slot('ringmq_ring_capacity_bytes'), shared.router.rings[workerIndex].byteLength);
     const control = new WorkerControlPlane(workerCount, post);
@@ -78,7 +85,25 @@ export class WorkerRuntime {
     this.directory = new WorkerSessionDirectory(workerCount, this.router, post);
     this.storage = new StorageClient(start.storage);
     this.services = new LazyServices({ store: this.storage, ...start.services });
+    const { storage: store, timers } = this;
+    this.sessions =
+      start.sessions === null
+        ? null
+        : new WorkerSessionSlots({
+            workerIndex,
+            workerCount,
+            control,
+            start: start.sessions,
+            store,
+            timers,
+            metrics,
+            log,
+            post,
+          });
     this.access = new WorkerAccess({ settings: start.access, metrics, log, post });
+    const { clientLimits } = start;
+    this.clientLimits = new WorkerClientLimits({ start: clientLimits, workerIndex, workerCount, metrics, log, post });
+    this.node = new WorkerNode(start.node, layout, post);
     const counts = new TransportCounts(start, metrics);
     this.connector = createConnector(start, counts);
     this.lateness = new LatenessWriter(start.intake.lateness, workerIndex, TICK_MS);
@@ -104,7 +129,10 @@ export class WorkerRuntime {
         control,
         storage: this.storage,
         services: this.services,
+        sessions: this.sessions,
         access: this.access,
+        limits: this.clientLimits,
+        node: this.node,
         metrics,
         timers: this.timers,
         log: log.child({ protocol: protocol.name }),
@@ -114,10 +142,19 @@ export class WorkerRuntime {
       this.protocolWorkers.set(protocol.name, protocol.createWorker(context));
     }
     this.router.start();
+    void this.keepRetained(start);
     this.stopEventLoopMetrics = startEventLoopMetrics(metrics);
     this.ticker = setInterval(() => this.tick(), TICK_MS);
     this.heartbeat.beat();
     log.debug('worker serves', { driver: this.connector.driver });
+  }
+
+  /** The main thread waits for it at the start of the node; the storage has not been joined yet, and the calls wait for that. */
+  private async keepRetained({ workerIndex, limits, storage }: WorkerStart): Promise<void> {
+    const { storage: store, router } = this;
+    const { waitMsMax } = storage;
+    if (limits.isRetainedStored) await router.retained.keepIn({ store, isKeeper: workerIndex === 0, waitMsMax });
+    this.post({ type: 'retained-loaded' });
   }
 
   handle(message: Exclude<MainToWorker, StartMessage>): void {
@@ -156,6 +193,19 @@ export class WorkerRuntime {
       case 'login-step':
       case 'access-change':
         this.access.handle(message);
+        break;
+      case 'client-admittance':
+        this.clientLimits.handle(message);
+        break;
+      case 'node-facts':
+      case 'alarm-change':
+      case 'question':
+        this.node.handle(message);
+        break;
+      case 'sessions-open':
+      case 'sessions-upkeep':
+      case 'sessions-trim':
+        this.sessions?.handle(message);
         break;
       case 'broadcast-done':
         this.control.done(message.id);
@@ -199,7 +249,12 @@ export class WorkerRuntime {
     const look = (): void => {
       const left = this.connector.connectionCount;
       // What the clients were promised an answer for is answered before the thread ends.
-      const isBusy = left > 0 || this.storage.unanswered > 0 || this.services.unanswered > 0;
+      const isBusy =
+        left > 0 ||
+        this.sessions?.isBusy === true ||
+        this.storage.unanswered > 0 ||
+        this.services.unanswered > 0 ||
+        this.router.retained.unsaved > 0;
       if (isBusy && performance.now() < limit) {
         setTimeout(look, DRAIN_LOOK_MS);
         return;
@@ -218,7 +273,7 @@ export class WorkerRuntime {
     clearInterval(this.ticker);
     this.stopEventLoopMetrics();
     this.router.stop();
-    void this.services.close().then(() => this.storage.close());
+    void Promise.all([this.sessions?.close(), this.services.close()]).then(() => this.storage.close());
   }
 }
 

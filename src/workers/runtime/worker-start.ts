@@ -2,14 +2,17 @@
  * What a connection worker is started with: settings as plain data, and the shared memory that joins it to the others.
  * Made on the main thread, sent in the first message.
  */
-import type { RetainedLimits } from '../../core/broker/retained-replica.ts';
 import type { RouterShared } from '../../core/broker/router-shared.ts';
 import type { ListenerInfo } from '../../core/ports/connection.ts';
+import type { RetainedLimits } from '../../core/retained/retained-value.ts';
 import type { LogFormat, LogLevel } from '../../observability/log.ts';
 import type { WorkerAccessSettings } from '../access-messages.ts';
+import type { WorkerLimitStart } from '../limit-messages.ts';
 import type { ServicesClientOptions } from '../services/client/services-client.ts';
+import type { SessionSlotsStart } from '../sessions/session-slots-start.ts';
 import type { StorageClientOptions } from '../storage/client/storage-client.ts';
 import type { IntakeStart } from './intake-start.ts';
+import type { NodeStart } from './worker-node.ts';
 
 export interface WorkerStart {
   readonly workerIndex: number;
@@ -25,6 +28,10 @@ export interface WorkerStart {
   readonly storage: StorageClientOptions;
   readonly services: Omit<ServicesClientOptions, 'store'>;
   readonly access: WorkerAccessSettings;
+  /** Null: no session is kept on disk. */
+  readonly sessions: SessionSlotsStart | null;
+  readonly clientLimits: WorkerLimitStart;
+  readonly node: NodeStart;
 }
 
 export interface WorkerLimits {
@@ -33,6 +40,8 @@ export interface WorkerLimits {
   /** Bytes of output that one connection may have queued. */
   readonly connectionOutputBytesMax: number;
   readonly retained: RetainedLimits;
+  /** Retained values are kept in the storage. */
+  readonly isRetainedStored: boolean;
 }
 
 export interface SharedMemory {

@@ -2,7 +2,7 @@
 
 One JSON object per line in both directions. A command is {"id", "op", "client", ...}; it is answered by
 {"id", "ok": true, "result"} or {"id", "ok": false, "error"}. Events of a client, in the order in which they happen:
-{"event": "message" | "closed", "client", ...}. Payloads are base64. Driven by test/interop/support/paho-client.ts.
+{"event": "message" | "closed", "client", ...}. Payloads are base64. Driven by test/interop/support/paho.ts.
 
 Commands run one after the other; acknowledgements of the broker are awaited by the paho network thread of each client,
 which calls back and answers, so that a slow client holds nobody up.
@@ -10,7 +10,9 @@ which calls back and answers, so that a slow client holds nobody up.
 
 import base64
 import json
+import os
 import socket
+import ssl
 import sys
 import threading
 
@@ -80,6 +82,7 @@ class Agent:
         self.early = {}
         self.lock = threading.Lock()
         self.connect_id = None
+        transport = command.get("transport") or {}
         self.client = mqtt.Client(
             mqtt.CallbackAPIVersion.VERSION2,
             client_id=command.get("clientId", ""),
@@ -87,7 +90,12 @@ class Agent:
             protocol=PROTOCOLS[self.version],
             reconnect_on_failure=False,
             manual_ack=not self.acks,
+            transport="websockets" if "path" in transport else "tcp",
         )
+        if "path" in transport:
+            self.client.ws_set_options(path=transport["path"])
+        if "ca" in transport:
+            self.client.tls_set(ca_certs=transport["ca"], tls_version=ssl.PROTOCOL_TLS_CLIENT)
         self.client.max_inflight_messages_set(command.get("inflightMax", 100))
         self.client.on_connect = self.on_connect
         self.client.on_connect_fail = self.on_connect_fail
@@ -249,7 +257,9 @@ class Agent:
         """The connection ends without DISCONNECT."""
         sock = self.client.socket()
         if sock is not None:
-            sock.shutdown(socket.SHUT_RDWR)
+            # Below TLS and WebSocket, which would say good-bye.
+            with socket.socket(fileno=os.dup(sock.fileno())) as bare:
+                bare.shutdown(socket.SHUT_RDWR)
         self.client.loop_stop()
         answer(command["id"])
 

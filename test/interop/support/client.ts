@@ -1,6 +1,6 @@
 /**
- * An MQTT client of somebody else behind one interface, so that the same tests run over each library: `mqtt-js.ts` and
- * `paho.ts` implement it. Names and meanings of properties are those of the specification; user properties are pairs
+ * An MQTT client of somebody else behind one interface, so that the same tests run over each library: `mqtt-js.ts`,
+ * `paho.ts` and `java.ts` implement it. Names and meanings of properties are those of the specification; user properties are pairs
  * in the order in which they were sent, binary data is text. Thread of the test.
  */
 
@@ -41,9 +41,19 @@ export interface Will {
   readonly properties?: MessageProperties & { readonly willDelayInterval?: number };
 }
 
+/** How a client reaches the broker; TCP when nothing is said. */
+export interface Transport {
+  readonly kind: 'tcp' | 'tls' | 'ws' | 'wss';
+  /** File with the authority to trust, for TLS. */
+  readonly ca?: string;
+  /** For WebSocket. */
+  readonly path?: string;
+}
+
 export interface ConnectOptions {
   readonly port: number;
   readonly version: Version;
+  readonly transport?: Transport;
   readonly clientId?: string;
   /** Clean session, clean start; true as a default. */
   readonly clean?: boolean;
@@ -188,11 +198,24 @@ export abstract class InteropClient {
   }
 }
 
+/** What a library does not tell, leave to its user, or do. */
+export type Ability =
+  | 'dup'
+  | 'subscription identifiers'
+  | 'topic aliases'
+  | 'characters beyond U+FFFF'
+  | 'U+10FFFF'
+  /** It ends the connection when a PUBREC says no. */
+  | 'staying after a refusal';
+
 export interface ClientLibrary {
   readonly name: string;
+  readonly lacks: ReadonlySet<Ability>;
   connect(options: ConnectOptions): Promise<InteropClient>;
   /** Ends every client that is left. */
   closeAll(): Promise<void>;
+  /** Ends what outlives the clients. */
+  end?(): Promise<void>;
 }
 
 export function toFilters(filters: string | readonly Filter[]): readonly Filter[] {

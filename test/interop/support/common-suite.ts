@@ -295,7 +295,7 @@ function describeSessions({ connect, library, version }: Fixture): void {
     expectPresent(second, true);
     const received = await second.exactly(3);
     expect(textOf(received)).toEqual(['1', '2', '3']);
-    expect(received.map(({ dup }) => dup)).toEqual([true, true, true]);
+    if (!library.lacks.has('dup')) expect(received.map(({ dup }) => dup)).toEqual([true, true, true]);
   });
 
   it('a QoS 2 message whose exchange was cut between PUBREL and PUBCOMP does not come twice', async () => {
@@ -346,7 +346,7 @@ function describeSessions({ connect, library, version }: Fixture): void {
   });
 }
 
-function describeNames({ connect, version }: Fixture): void {
+function describeNames({ connect, version, library }: Fixture): void {
   it.each(treacherousNames)(
     '"%s" is a topic, filter, payload, client id and user name like any other',
     async (name) => {
@@ -372,19 +372,21 @@ function describeNames({ connect, version }: Fixture): void {
     },
   );
 
-  it.each(['Ünïcode/Grüße', '温度/湿度', '🚀/🛰️', 'a b/ c ', '/', '//', 'e\u0301', '\u{10ffff}'])(
-    'the topic "%s" arrives as it was written',
-    async (name) => {
-      const topic = `${unique('unicode')}/${name}`;
-      const clientId = unique(name);
-      const [subscriber, publisher] = [await connect({ clientId }), await connect()];
-      await subscriber.subscribe(topic);
-      await publisher.publish(topic, name, { qos: 1 });
-      const [message] = await subscriber.exactly(1);
-      expect(message?.topic).toBe(topic);
-      expect(message?.payload.toString()).toBe(name);
-    },
+  const texts = ['Ünïcode/Grüße', '温度/湿度', '🚀/🛰️', 'a b/ c ', '/', '//', 'e\u0301', '\u{10ffff}'].filter(
+    (text) =>
+      !(library.lacks.has('characters beyond U+FFFF') && /[\u{10000}-\u{10ffff}]/u.test(text)) &&
+      !(library.lacks.has('U+10FFFF') && text.includes('\u{10ffff}')),
   );
+  it.each(texts)('the topic "%s" arrives as it was written', async (name) => {
+    const topic = `${unique('unicode')}/${name}`;
+    const clientId = unique(name);
+    const [subscriber, publisher] = [await connect({ clientId }), await connect()];
+    await subscriber.subscribe(topic);
+    await publisher.publish(topic, name, { qos: 1 });
+    const [message] = await subscriber.exactly(1);
+    expect(message?.topic).toBe(topic);
+    expect(message?.payload.toString()).toBe(name);
+  });
 
   it('a topic and a client id may be long', async () => {
     const topic = `${unique('long')}/${'x'.repeat(60_000)}`;

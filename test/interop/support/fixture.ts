@@ -43,6 +43,9 @@ export function useBroker(library: ClientLibrary, version: Version, settings: ob
     fixture.broker = await BrokerProcess.start({ settings: { ...settings } });
   });
   afterEach(() => library.closeAll());
-  afterAll(() => fixture.broker.stop());
+  afterAll(async () => {
+    await library.end?.();
+    await fixture.broker.stop();
+  });
   return fixture;
 }

@@ -1,4 +1,5 @@
 /** MQTT.js as a client of the interoperability tests; see `client.ts`. */
+import { readFileSync } from 'node:fs';
 import mqtt, { type IPublishPacket, type MqttClient, type Packet, Store } from 'mqtt';
 import {
   type ClientLibrary,
@@ -34,7 +35,7 @@ class MqttJsClient extends InteropClient {
 
   constructor(options: MqttJsOptions) {
     super(options.version);
-    this.client = mqtt.connect(`mqtt://127.0.0.1:${options.port}`, {
+    this.client = mqtt.connect(addressOf(options), {
       protocolVersion: options.version,
       protocolId: options.version === 3 ? 'MQIsdp' : 'MQTT',
       clientId: options.clientId ?? '',
@@ -42,6 +43,7 @@ class MqttJsClient extends InteropClient {
       keepalive: options.keepAliveS ?? 60,
       reconnectPeriod: 0,
       connectTimeout: 15_000,
+      ...(options.transport?.ca === undefined ? {} : { ca: readFileSync(options.transport.ca) }),
       ...(options.username === undefined ? {} : { username: options.username }),
       ...(options.password === undefined ? {} : { password: options.password }),
       ...(options.incomingStore === undefined ? {} : { incomingStore: options.incomingStore }),
@@ -153,6 +155,11 @@ class MqttJsClient extends InteropClient {
   }
 }
 
+function addressOf({ port, transport = { kind: 'tcp' } }: ConnectOptions): string {
+  const scheme = { tcp: 'mqtt', tls: 'mqtts', ws: 'ws', wss: 'wss' }[transport.kind];
+  return `${scheme}://127.0.0.1:${port}${transport.path ?? ''}`;
+}
+
 function willOf({ will, version }: ConnectOptions): object {
   if (will === undefined) return {};
   const { topic, payload, qos = 0, retain = false, properties = {} } = will;
@@ -215,6 +222,7 @@ function pairsOf(properties: object): [string, string][] {
 
 export class MqttJsLibrary implements ClientLibrary {
   readonly name = 'MQTT.js';
+  readonly lacks = new Set<never>();
   private readonly clients: MqttJsClient[] = [];
 
   connect(options: MqttJsOptions): Promise<MqttJsClient> {

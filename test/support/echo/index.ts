@@ -69,6 +69,14 @@ class EchoWorker implements ProtocolWorker, SessionOwner {
   discardSession(name: string): void {
     this.sessions.delete(name);
   }
+
+  keepSession(): void {
+    // Nothing changed when it was yielded.
+  }
+
+  dropCopy(name: string): void {
+    this.sessions.delete(name);
+  }
 }
 
 class EchoHandler implements ConnectionHandler {
@@ -118,7 +126,7 @@ class EchoHandler implements ConnectionHandler {
       reply('quit');
       connection.close('client');
     } else if (verb === 'claim' || verb === 'discard') {
-      directory.claim('echo', argument, verb === 'discard', {
+      directory.claim('echo', argument, verb === 'discard', false, {
         install: (state) => {
           reply(`install ${state}`);
           return 7;
@@ -127,6 +135,7 @@ class EchoHandler implements ConnectionHandler {
           worker.sessions.set(argument, `${state ?? 'new'}+w${workerIndex}`);
           reply(`granted ${state}`);
         },
+        refused: () => reply('refused'),
       });
     } else if (verb === 'tell') {
       control.broadcast('echo', argument, () => reply('told'));

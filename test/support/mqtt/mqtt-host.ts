@@ -6,6 +6,7 @@ import { generate, type Packet, parser } from 'mqtt-packet';
 import { Router } from '../../../src/core/broker/router.ts';
 import { createRouterShared } from '../../../src/core/broker/router-shared.ts';
 import type { ProtocolWorker } from '../../../src/core/ports/protocol.ts';
+import type { SessionSlots } from '../../../src/core/ports/session-slots.ts';
 import { createLogger } from '../../../src/observability/log.ts';
 import { MetricsLayout, ThreadMetrics } from '../../../src/observability/metrics.ts';
 import { workerMetricDefinitions } from '../../../src/observability/worker-metrics.ts';
@@ -13,9 +14,12 @@ import { mqtt } from '../../../src/protocols/mqtt/index.ts';
 import type { MqttSettings } from '../../../src/protocols/mqtt/settings.ts';
 import { CounterBlock, createCounters } from '../../../src/shm/counters.ts';
 import { TimingWheel } from '../../../src/std/timing-wheel.ts';
+import { WorkerClientLimits } from '../../../src/workers/runtime/client-limits.ts';
 import { WorkerControlPlane } from '../../../src/workers/runtime/control-plane.ts';
 import { WorkerSessionDirectory } from '../../../src/workers/runtime/session-directory.ts';
+import { WorkerNode } from '../../../src/workers/runtime/worker-node.ts';
 import { TestAccess, type TestAccessOptions } from '../access.ts';
+import { noClientLimits } from '../client-limits.ts';
 import { MemoryConnection } from './memory-connection.ts';
 
 export type Level = 3 | 4 | 5;
@@ -30,6 +34,8 @@ export const defaultSettings: MqttSettings = {
   inflightMax: 1_024,
   queuedMessagesMax: 10_000,
   queuedBytesMax: 16_777_216,
+  topicBytesMax: 65_535,
+  topicLevelsMax: 128,
   topicAliasMaximum: 64,
   topicAliasMaximumOut: 64,
   keepAliveMaxS: 0,
@@ -40,6 +46,29 @@ export const defaultSettings: MqttSettings = {
   exclusiveSubscriptions: true,
   autoSubscribe: [],
   topicRewrite: [],
+  bridges: [],
+  delayed: { enabled: false, delaySMax: 42_949_670, messagesMax: 0, bytesMax: 0 },
+  bindings: [],
+  streams: { subscriptions: true, subscriptionsMax: 16, defaultPosition: 'latest', positionMs: 1_000 },
+  system: {
+    intervalS: 60,
+    heartbeatS: 30,
+    eventsPerSMax: 1_000,
+    events: {
+      connected: true,
+      disconnected: true,
+      subscribed: true,
+      unsubscribed: true,
+      sessionCreated: true,
+      sessionResumed: true,
+      sessionTakenOver: true,
+      sessionExpired: true,
+      authenticationFailed: true,
+      messagesDropped: true,
+      alarms: true,
+    },
+    slowSubscriptions: { enabled: false, statistics: 'whole', thresholdMs: 500, topCount: 10, expiryS: 300 },
+  },
 };
 
 const layout = new MetricsLayout([workerMetricDefinitions([]), mqtt.metrics]);
@@ -154,18 +183,34 @@ export class MqttHost {
   readonly logged: string[] = [];
   /** Lets everybody in and allows everything until the test says otherwise. */
   readonly access: TestAccess;
+  /** Without any that the settings of the protocol do not name. */
+  readonly limits: WorkerClientLimits;
+  /** Of a node called `test`. */
+  readonly node: WorkerNode;
   private readonly connections: MemoryConnection[] = [];
   private readonly outputBytesMax: number;
 
-  constructor(settings: Partial<MqttSettings> = {}, outputBytesMax = 1_048_576, answer?: TestAccessOptions['answer']) {
+  constructor(
+    settings: Partial<MqttSettings> = {},
+    outputBytesMax = 1_048_576,
+    answer?: TestAccessOptions['answer'],
+    sessions: SessionSlots | null = null,
+  ) {
     this.outputBytesMax = outputBytesMax;
-    this.metrics = new ThreadMetrics(layout, new CounterBlock(createCounters(layout.slotCount)));
+    const counters = createCounters(layout.slotCount);
+    this.metrics = new ThreadMetrics(layout, new CounterBlock(counters));
     const shared = createRouterShared({ workerCount: 1, ringBytes: 8_388_608, interestBitmapBytes: 1_024 });
     const log = createLogger({ level: 'info', format: 'text', write: (line) => this.logged.push(line) });
     const post = (): void => undefined; // A node with one worker has nobody to ask.
     const control = new WorkerControlPlane(1, post);
     const { metrics, timers } = this;
     this.access = new TestAccess({ metrics, log, ...(answer && { answer }) });
+    this.limits = new WorkerClientLimits({
+      start: { settings: noClientLimits, ratedListeners: [], shared: null },
+      ...{ workerIndex: 0, workerCount: 1, metrics, log, post },
+    });
+    this.node = new WorkerNode({ version: '0.0.0', startedAtMs: Date.now(), counters: [counters] }, layout, post);
+    this.node.facts = { name: 'test', nodes: ['test'], ports: [1883] };
     const retained = { countMax: 1_000, bytesMax: 10_000_000 };
     this.router = new Router({ workerIndex: 0, workerCount: 1, shared, retained, control, metrics, log });
     this.worker = mqtt.createWorker({
@@ -175,7 +220,10 @@ export class MqttHost {
       directory: new WorkerSessionDirectory(1, this.router, post),
       control,
       access: this.access,
+      node: this.node,
+      limits: this.limits,
       storage: unused('storage'),
+      sessions,
       services: unused('services'),
       metrics,
       timers,

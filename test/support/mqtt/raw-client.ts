@@ -16,6 +16,7 @@ export interface RawConnect {
   readonly clean?: boolean;
   readonly keepalive?: number;
   readonly username?: string;
+  readonly password?: string;
   readonly will?: Record<string, unknown>;
   readonly properties?: Record<string, unknown>;
 }
@@ -169,10 +170,16 @@ export class RawClient {
 }
 
 export function connectPacket(options: RawConnect = {}): AnyPacket {
-  const { level = 4, clean = true, keepalive = 0, clientId = '', username, will, properties } = options;
+  const { level = 4, clean = true, keepalive = 0, clientId = '', username, password, will, properties } = options;
   const protocolId = level === 3 ? 'MQIsdp' : 'MQTT';
   const packet = { cmd: 'connect', protocolId, protocolVersion: level, clean, keepalive, clientId };
-  return { ...packet, ...(username && { username }), ...(will && { will }), ...(properties && { properties }) };
+  return {
+    ...packet,
+    ...(username && { username }),
+    ...(password && { password }),
+    ...(will && { will }),
+    ...(properties && { properties }),
+  };
 }
 
 export function hex(text: string): Buffer {

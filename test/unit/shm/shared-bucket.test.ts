@@ -26,6 +26,16 @@ describe('SharedBucket', () => {
     expect(takeMany(bucket(50, 7), 80, start)).toBe(7);
   });
 
+  it('left() says what may be spent, and how far too much was', () => {
+    const each = bucket(50, 100);
+    expect(each.left(start)).toBeCloseTo(100);
+    each.spend(30, start);
+    expect(each.left(start)).toBeCloseTo(70);
+    each.spend(100, start);
+    expect(each.left(start)).toBeCloseTo(-30);
+    expect(each.left(start + second)).toBeCloseTo(20);
+  });
+
   it('take() of two views spends from one bucket', () => {
     const buffer = createSharedBuckets(2);
     expect(takeMany(bucket(10, 0, buffer), 6, start)).toBe(6);

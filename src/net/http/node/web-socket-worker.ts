@@ -53,6 +53,14 @@ interface Handshake {
   isAnswered: boolean;
 }
 
+/**
+ * An upgrade has no body (RFC 6455, 4.1: it is a GET). For one that announces a body Node hands out another stream than the socket, which
+ * would then be counted and timed as a hand-shake that never ended.
+ */
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0;
+}
+
 export class NodeWebSocketServer {
   readonly #options: WebSocketWorkerOptions;
   readonly #endpoints: ReadonlyMap<string, WebSocketEndpoint>;
@@ -63,6 +71,7 @@ export class NodeWebSocketServer {
   readonly #connections = new Set<NodeWebSocketConnection>();
   readonly #sweep: NodeJS.Timeout;
   readonly #notFound = failure(404);
+  readonly #badRequest = failure(400);
   #chosenProtocol = '';
 
   constructor(options: WebSocketWorkerOptions) {
@@ -141,6 +150,11 @@ export class NodeWebSocketServer {
     const { headers } = message;
     const path = (message.url ?? '/').split('?', 1)[0];
     const endpoint = this.#endpoints.get(path);
+    if (hasBody(message)) {
+      this.#answered(message.socket);
+      socket.end(asClosingMessage(this.#badRequest), () => message.socket.destroy());
+      return;
+    }
     if (endpoint === undefined || headers.upgrade?.toLowerCase() !== 'websocket') {
       this.#answered(socket);
       socket.end(asClosingMessage(this.#notFound), () => socket.destroy());

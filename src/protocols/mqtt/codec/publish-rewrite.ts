@@ -124,8 +124,8 @@ function writeProperties(
   return view.keptPropertiesLength === 0 ? position : copyKept(target, position, source, view);
 }
 
-/** Copies the kept properties, neighbours among them in one go. */
-function copyKept(target: Uint8Array, offset: number, source: Bytes, view: PublishView): number {
+/** Copies the properties that are for the receiver, neighbours among them in one go; answers the offset behind them. */
+export function copyKept(target: Uint8Array, offset: number, source: Bytes, view: PublishView): number {
   const end = view.propertiesStart + view.propertiesLength;
   if (view.keptPropertiesLength === view.propertiesLength) {
     return copyBytes(source, view.propertiesStart, end, target, offset);

@@ -7,13 +7,14 @@
 import { Run } from '../../../core/broker/run.ts';
 import { writeAcknowledgement } from '../codec/acknowledgements.ts';
 import { frameLength, PacketType } from '../codec/frame.ts';
-import { decodePublish } from '../codec/publish.ts';
+import { decodePublish, type PublishView } from '../codec/publish.ts';
 import { encodeSubscriptionIdentifiers, rewrite, rewrittenSize } from '../codec/publish-rewrite.ts';
 import type { MqttMetrics } from '../metrics.ts';
 import { MessageQueue } from '../state/message-queue.ts';
 import { Flight } from '../state/outgoing-window.ts';
 import type { Link, Session } from '../state/session.ts';
 import type { StoredMessage } from '../state/stored-message.ts';
+import type { SlowSubscriptions } from '../system/slow-subscriptions.ts';
 import { RunEncoder, type Variant } from './run-encoder.ts';
 import { fillRunWithFrame, nextOwnSequence } from './run-of-frame.ts';
 
@@ -26,6 +27,8 @@ export interface DeliveryLimits {
 export class Delivery {
   readonly encoder = new RunEncoder();
   readonly metrics: MqttMetrics;
+  /** Measures how long messages take; null: nobody wants to know. */
+  slow: SlowSubscriptions | null = null;
   private readonly limits: DeliveryLimits;
 
   constructor(metrics: MqttMetrics, limits: DeliveryLimits) {
@@ -50,11 +53,12 @@ export class Delivery {
       this.metrics.countDropped('output-full', run.count);
       return;
     }
+    if (this.slow !== null && link.connection.outputBytes > 0) this.slow.queued(link, run.topicBytes);
     if (identifiers === null && link.aliases === null) {
       const variant = this.encoder.variant(run, link.layout, 0, retain);
       if (variant.frameBytesMax <= link.packetBytesMax) {
         link.connection.write(variant.buffer, variant.start, variant.end);
-        this.metrics.countSent(PacketType.PUBLISH, run.count);
+        this.metrics.countMessagesSent(0, run.count);
         return;
       }
     }
@@ -83,12 +87,13 @@ export class Delivery {
   ): void {
     const { link } = session;
     let sendCount = 0;
-    if (link !== null && session.queueLength === 0 && !link.hasPendingRetained && !this.isFull(link)) {
-      sendCount = Math.min(session.window.room, run.count);
+    if (link !== null && session.queueLength === 0 && !this.isFull(link)) {
+      sendCount = Math.min(session.room, run.count);
     }
     let position = run.start;
     if (link !== null && sendCount > 0) {
-      const plain = identifiers === null && link.aliases === null && share === null && !session.keepsMessages;
+      const plain =
+        identifiers === null && link.aliases === null && share === null && !session.keepsMessages && this.slow === null;
       const variant = plain ? this.encoder.variant(run, link.layout, qos, retain) : null;
       if (variant !== null && variant.frameBytes > 0 && variant.frameBytes <= link.packetBytesMax) {
         this.sendUniform(variant, session, link, qos, sendCount);
@@ -117,7 +122,7 @@ export class Delivery {
       output[at] = id >>> 8;
       output[at + 1] = id;
     }
-    this.metrics.countSent(PacketType.PUBLISH, count);
+    this.metrics.countMessagesSent(qos, count);
   }
 
   private sendEach(
@@ -225,17 +230,20 @@ export class Delivery {
       this.metrics.countDropped('queue-full', 1);
       return;
     }
+    this.slow?.waits(message);
     queue.push(message);
   }
 
   /** Sends what waits, as far as window and output allow. */
   pump(session: Session): void {
-    const { link, queue, window } = session;
-    if (link === null || queue === null) return;
-    while (queue.length > 0 && window.room > 0 && !this.isFull(link) && !link.connection.closed) {
+    const { link, queue, online } = session;
+    if (link === null) return;
+    while (queue !== null && queue.length > 0 && session.room > 0 && !this.isFull(link) && !link.connection.closed) {
       this.sendStored(session, link, queue.shift() as StoredMessage);
     }
-    if (queue.length === 0) session.queue = null;
+    if (queue?.length === 0) session.queue = null;
+    // What waits in the logs comes behind it.
+    if (session.queue === null) online?.resume();
   }
 
   /** Sends one message with a new identifier; an expired one or one that is too large for the client is dropped. */
@@ -248,6 +256,7 @@ export class Delivery {
     }
     const id = session.window.take(state, session.keepsMessages || message.share !== null ? message : null);
     if (!this.sendMessage(link, message, id, 0, remainingS)) session.window.free(id);
+    else this.slow?.sent(session, id, message.bytes, this.encoder.view, this.slow.arrivalOf(message));
   }
 
   private sendMessage(link: Link, message: StoredMessage, id: number, dup: number, remainingS: number): boolean {
@@ -265,8 +274,9 @@ export class Delivery {
     expiryS: number,
     identifiers: Uint8Array | null,
     dup: number,
+    view = this.encoder.view,
   ): boolean {
-    const { view, options } = this.encoder;
+    const { options } = this.encoder;
     const { connection } = link;
     if (connection.closed) return false;
     options.level = link.layout;
@@ -292,8 +302,67 @@ export class Delivery {
     }
     const offset = connection.reserve(rewrittenSize(view, options));
     rewrite(connection.outputBuffer, offset, source, view, options);
-    this.metrics.countSent(PacketType.PUBLISH, 1);
+    this.metrics.countMessagesSent(qos, 1);
     return true;
+  }
+
+  /** Sends a message of the logs, which `view` describes in `source`; false when it is too large for the client. */
+  sendKept(
+    link: Link,
+    source: Buffer,
+    view: PublishView,
+    qos: number,
+    packetId: number,
+    retain: number,
+    expiresAtMs: number,
+    identifiers: Uint8Array | null,
+    dup: number,
+  ): boolean {
+    const isSent = this.sendView(
+      link,
+      source,
+      qos,
+      packetId,
+      retain,
+      // One that has been sent already is sent again, whatever its age.
+      expiresAtMs === 0 ? -1 : Math.max(1, remainingLife(expiresAtMs)),
+      identifiers,
+      dup,
+      view,
+    );
+    // When it came is not known here: its time begins as it is read.
+    if (isSent && dup === 0 && qos > 0 && link.session)
+      this.slow?.sent(link.session, packetId, source, view, performance.now());
+    return isSent;
+  }
+
+  /**
+   * Sends a message whose sender knows that there is room, and has it again when it is lost. Answers its packet identifier, 0 with QoS 0, -1 when
+   * it is too large for the client or its time is over.
+   */
+  deliverOwn(session: Session, link: Link, frame: Buffer, qos: 0 | 1, identifier: number, expiresAtMs: number): number {
+    const identifiers = identifier === 0 ? null : encodeSubscriptionIdentifiers([identifier]);
+    const remainingS = remainingLife(expiresAtMs);
+    if (remainingS === 0) return -1;
+    if (qos === 0) {
+      decodePublish(frame, 0, frame.length, 5, this.encoder.view);
+      return this.sendView(link, frame, 0, 0, 0, remainingS, identifiers, 0) ? 0 : -1;
+    }
+    const own = {
+      layout: 5,
+      bytes: frame,
+      start: 0,
+      end: frame.length,
+      qos,
+      retain: 0,
+      share: null,
+      epoch: 0,
+    } as const;
+    const message = { ...own, identifiers, expiresAtMs };
+    const id = session.window.take(Flight.AWAITS_PUBACK, session.keepsMessages ? message : null);
+    if (this.sendMessage(link, message, id, 0, remainingS)) return id;
+    session.window.free(id);
+    return -1;
   }
 
   /** After the client came back: what was in flight goes again, in order, with DUP [MQTT-4.4.0-1]. */
@@ -328,35 +397,45 @@ export class Delivery {
 
   // ---- retained
 
-  /** Sends a retained message to a new subscription. False when the output is full: try again after the drain. */
+  /**
+   * Sends a retained message to a new subscription. False when the output or the window is full: try again after the drain, or an
+   * acknowledgement.
+   */
   deliverRetained(session: Session, link: Link, message: RetainedDelivery): boolean {
     if (this.isFull(link)) return false;
-    const { frame, layout, qos, retain, identifier, expiresAtS } = message;
-    const identifiers = identifier === 0 ? null : encodeSubscriptionIdentifiers([identifier]);
-    const expiresAtMs = expiresAtS * 1000;
-    if (qos === 0) {
-      decodePublish(frame, 0, frame.length, layout, this.encoder.view);
-      const remainingS = remainingLife(expiresAtMs);
-      if (remainingS === 0) this.metrics.countDropped('expired', 1);
-      else this.sendView(link, frame, 0, 0, retain, remainingS, identifiers, 0);
-      return true;
-    }
-    const stored = {
-      layout,
-      bytes: frame,
-      start: 0,
-      end: frame.length,
-      qos,
-      retain,
-      identifiers,
-      expiresAtMs,
-      share: null,
-      epoch: 0,
-    };
-    if (session.queueLength === 0 && session.window.room > 0) this.sendStored(session, link, stored);
-    else this.enqueue(session, stored);
+    if (message.qos === 0) this.sendRetained(link, message);
+    else if (session.queueLength > 0 || session.unsent !== null || session.room <= 0) return false;
+    else this.sendStored(session, link, storedRetained(message));
     return true;
   }
+
+  /** The same when a live message of the topic follows: it is sent, or waits in the session, before that one. */
+  deliverRetainedAhead(session: Session, link: Link, message: RetainedDelivery): void {
+    if (this.deliverRetained(session, link, message)) return;
+    if (message.qos > 0) this.enqueue(session, storedRetained(message));
+    else if (this.isOverfull(link)) this.metrics.countDropped('output-full', 1);
+    else this.sendRetained(link, message);
+  }
+
+  /** With QoS 0. */
+  private sendRetained(link: Link, { frame, layout, retain, identifier, expiresAtS }: RetainedDelivery): void {
+    decodePublish(frame, 0, frame.length, layout, this.encoder.view);
+    const remainingS = remainingLife(expiresAtS * 1000);
+    if (remainingS === 0) this.metrics.countDropped('expired', 1);
+    else this.sendView(link, frame, 0, 0, retain, remainingS, identifiersOf(identifier), 0);
+  }
+}
+
+function storedRetained(message: RetainedDelivery): StoredMessage {
+  const { frame, layout, retain, identifier, expiresAtS } = message;
+  const qos = message.qos === 2 ? 2 : 1;
+  const identifiers = identifiersOf(identifier);
+  const place = { layout, bytes: frame, start: 0, end: frame.length };
+  return { ...place, qos, retain, identifiers, expiresAtMs: expiresAtS * 1000, share: null, epoch: 0 };
+}
+
+function identifiersOf(identifier: number): Uint8Array | null {
+  return identifier === 0 ? null : encodeSubscriptionIdentifiers([identifier]);
 }
 
 export interface RetainedDelivery {

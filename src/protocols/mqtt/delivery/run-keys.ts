@@ -19,19 +19,24 @@ export function runKeys(property: string): RunKeys {
       if (run.layout === 5) decodePublish(run.buffer, run.start, run.end, 5, view);
       return run.layout === 5 ? hashOfKey(run, view, name) : hashString(run.topic);
     },
+    // QoS 1 and 2.
+    comesKept: (run) => (run.detailA & 6) !== 0,
   };
 }
 
 /** Of the first user property of that name: identifier, length and bytes of name and value. */
-function hashOfKey(run: Run, view: PublishView, name: Buffer): number {
-  const { buffer } = run;
-  const end = view.propertiesStart + view.propertiesLength;
-  for (let at = view.propertiesStart; at < end; at = nextProperty(buffer, at, end)) {
+function hashOfKey(run: Run, { propertiesStart, propertiesLength }: PublishView, name: Buffer): number {
+  return hashOfProperty(run.buffer, propertiesStart, propertiesStart + propertiesLength, name) ?? hashString(run.topic);
+}
+
+/** Of the value of the user property of that name in `[start, end)` of encoded properties; null: there is none. */
+export function hashOfProperty(buffer: Buffer, start: number, end: number, name: Buffer): number | null {
+  for (let at = start; at < end; at = nextProperty(buffer, at, end)) {
     if (buffer[at] !== PropertyId.USER_PROPERTY || buffer.readUInt16BE(at + 1) !== name.length) continue;
     const nameEnd = at + 3 + name.length;
     if (name.compare(buffer, at + 3, nameEnd) !== 0) continue;
     const valueStart = nameEnd + 2;
     return hashBytes(buffer, valueStart, valueStart + buffer.readUInt16BE(nameEnd));
   }
-  return hashString(run.topic);
+  return null;
 }

@@ -17,6 +17,7 @@ export class SessionTarget implements Target {
   private readonly qos: number;
   private readonly retainAsPublished: boolean;
   private readonly identifiers: Uint8Array | null;
+  private readonly subscriptions: readonly MqttSubscription[];
   /** Path of the shared subscription that it serves, or null. */
   private readonly share: string | null;
   /** For what the session itself publishes, when one of the subscriptions is "no local"; null when all of them are. */
@@ -31,6 +32,7 @@ export class SessionTarget implements Target {
     this.session = session;
     this.delivery = delivery;
     this.share = share;
+    this.subscriptions = subscriptions;
     let qos = 0;
     let retainAsPublished = false;
     const identifiers: number[] = [];
@@ -60,10 +62,12 @@ export class SessionTarget implements Target {
     // [MQTT-3.3.1-12], [MQTT-3.3.1-13]; 3.1.1: [MQTT-3.3.1-9]
     const retain = this.retainAsPublished ? run.detailA & 1 : 0;
     const { link } = session;
+    if (link?.hasPendingRetained === true) link.sendRetainedBefore(run.topic, this.subscriptions, qos);
     if (qos === 0) {
       if (link === null) this.delivery.metrics.countDropped('offline', run.count);
       else this.delivery.deliverQos0(run, link, retain, this.identifiers);
-    } else {
+    } else if (!session.isKept || this.share !== null) {
+      // What a kept session gets of these comes from the message logs.
       this.delivery.deliverAcknowledged(run, session, qos === 1 ? 1 : 2, retain, this.identifiers, this.share);
     }
   }

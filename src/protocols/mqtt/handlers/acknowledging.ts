@@ -1,7 +1,9 @@
 /** PUBACK, PUBREC, PUBREL and PUBCOMP from a client (sections 3.4 to 3.7). Thread: the connection's worker. */
+import { keptPacketIdMax } from '../../../core/ports/session-slots.ts';
 import { Acknowledgement, decodeAcknowledgement, writeAcknowledgement } from '../codec/acknowledgements.ts';
 import { PacketType } from '../codec/frame.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
+import { onKeptAcknowledgement } from '../durable/kept-acknowledging.ts';
 import { Flight } from '../state/outgoing-window.ts';
 import type { Session } from '../state/session.ts';
 import type { ClientState } from './client-state.ts';
@@ -25,6 +27,13 @@ export function onAcknowledgement(
   }
   const { packetId, reasonCode } = acknowledgement;
   client.countReceived(type);
+  if (type === PacketType.PUBACK || type === PacketType.PUBREC)
+    client.host.delivery.slow?.acknowledged(session, packetId);
+  const isKept = type === PacketType.PUBREL ? !session.receivedIds.has(packetId) : packetId <= keptPacketIdMax;
+  if (session.online !== null && isKept) {
+    onKeptAcknowledgement(client, session.online, type, packetId, reasonCode);
+    return true;
+  }
   if (type === PacketType.PUBACK) finish(client, session, packetId, Flight.AWAITS_PUBACK);
   else if (type === PacketType.PUBCOMP) finish(client, session, packetId, Flight.AWAITS_PUBCOMP);
   else if (type === PacketType.PUBREC) onPubrec(client, session, packetId, reasonCode);
@@ -36,8 +45,11 @@ export function onAcknowledgement(
 function finish(client: ClientState, session: Session, packetId: number, state: number): void {
   if (session.window.stateOf(packetId) !== state) return;
   session.window.free(packetId);
+  session.feeds?.acknowledged(packetId);
+  session.shares?.acknowledged(packetId);
   if (session.unsent !== null) client.host.delivery.resendSome(session, client);
-  if (session.queue !== null) client.host.delivery.pump(session);
+  if (session.queue !== null || session.online !== null) client.host.delivery.pump(session);
+  if (client.pendingRetained !== null) client.continueRetained();
 }
 
 /** [MQTT-4.3.3-4] PUBREC is answered with PUBREL; one with an error ends the flight (4.3.3). */
@@ -47,9 +59,21 @@ function onPubrec(client: ClientState, session: Session, packetId: number, reaso
     if (state === Flight.AWAITS_PUBREC) finish(client, session, packetId, Flight.AWAITS_PUBREC);
     return;
   }
+  if (
+    state === Flight.AWAITS_PUBREC &&
+    session.shares?.received(packetId, () => released(client, session, packetId)) === true
+  )
+    return;
   if (state === Flight.AWAITS_PUBREC) session.window.received(packetId);
   const isKnown = state === Flight.AWAITS_PUBREC || state === Flight.AWAITS_PUBCOMP;
   answer(client, PacketType.PUBREL, packetId, isKnown ? 0 : ReasonCode.PACKET_IDENTIFIER_NOT_FOUND);
+}
+
+/** A message of a shared group that is kept: nobody else will get it, and the client may forget its identifier. */
+function released(client: ClientState, session: Session, packetId: number): void {
+  if (client.session !== session || session.window.stateOf(packetId) !== Flight.AWAITS_PUBREC) return;
+  session.window.received(packetId);
+  answer(client, PacketType.PUBREL, packetId, 0);
 }
 
 /** [MQTT-4.3.3-11] PUBREL is answered with PUBCOMP, and the identifier is free again. */

@@ -6,34 +6,46 @@
  */
 import type { Route } from '../../../core/broker/route.ts';
 import type { Router } from '../../../core/broker/router.ts';
+import type { PublishMeter } from '../../../core/limits/publish-meter.ts';
 import type { AccessControl, Login, Permissions } from '../../../core/ports/access.ts';
 import type { CloseReason, Connection } from '../../../core/ports/connection.ts';
+import type { ClientLimits, ClientPlace } from '../../../core/ports/limits.ts';
+import type { SessionSlots } from '../../../core/ports/session-slots.ts';
 import type { ClientValues, TopicRewrite } from '../../../core/routing/topic-rewrite.ts';
 import type { Logger } from '../../../observability/log.ts';
 import { type TimingWheel, WheelTimer } from '../../../std/timing-wheel.ts';
 import type { ProtocolLevel } from '../codec/frame.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
-import type { Delivery, RetainedDelivery } from '../delivery/delivery.ts';
+import type { Delivery } from '../delivery/delivery.ts';
+import type { PendingAnswers } from '../durable/pending-answers.ts';
 import { reasonName } from '../errors.ts';
+import type { TopicLimits } from '../limits/topic-limits.ts';
 import type { MqttMetrics } from '../metrics.ts';
-import { generateDisconnect } from '../packets/generate.ts';
+import { generateConnack, generateDisconnect } from '../packets/generate.ts';
 import type { MqttSettings } from '../settings.ts';
 import type { OutgoingAliases } from '../state/outgoing-aliases.ts';
 import type { RetainedReplay } from '../state/retained-replay.ts';
 import type { Link, Session } from '../state/session.ts';
 import type { MqttSubscription } from '../state/subscription.ts';
+import type { StreamFeatures } from '../streams/stream-features.ts';
+import type { SystemTopics } from '../system/system-topics.ts';
 import type { OwnPublisher } from './own-publisher.ts';
 import type { SessionRegistry } from './session-registry.ts';
 
 /** What all connections of a worker share. */
-export interface ClientHost {
+export interface ClientHost extends StreamFeatures {
   readonly router: Router;
   readonly registry: SessionRegistry;
   readonly delivery: Delivery;
   readonly access: AccessControl;
+  readonly limits: ClientLimits;
+  readonly topicLimits: TopicLimits;
   readonly ownPublisher: OwnPublisher;
+  /** Sessions that outlive the broker; null: none does. */
+  readonly slots: SessionSlots | null;
   readonly metrics: MqttMetrics;
   readonly timers: TimingWheel;
+  readonly system: SystemTopics;
   readonly settings: MqttSettings;
   /** Null when there are no rules: nothing is renamed. */
   readonly rewrite: TopicRewrite | null;
@@ -45,14 +57,6 @@ export interface ClientHost {
 
 export const Phase = { STRANGER: 0, CLAIMING: 1, CONNECTED: 2, ENDED: 3, AUTHENTICATING: 4 } as const;
 
-/** A subscription whose retained messages are to be sent. */
-export interface RetainedRequest {
-  readonly filter: string;
-  readonly qos: 0 | 1 | 2;
-  /** Subscription identifier, 0 for none. */
-  readonly identifier: number;
-}
-
 /** What the rewrite rules make of a topic. */
 export interface Renaming {
   readonly from: Buffer;
@@ -62,8 +66,6 @@ export interface Renaming {
 }
 
 export type RenamingOutcome = 'same' | 'renamed' | 'refused';
-
-export type PendingRetained = RetainedReplay<RetainedRequest, RetainedDelivery>;
 
 /** Longest time that one client may take for retained messages before others have their turn, ms. */
 const retainedTurnMs = 5;
@@ -82,6 +84,14 @@ export class ClientState implements Link {
   /** A login under way. */
   login: Login | null = null;
   packetBytesMax = Number.MAX_SAFE_INTEGER;
+  /** Largest packet that is taken from the client. */
+  inputBytesMax: number;
+  /** What the client holds of the limits since it was let in. */
+  place: ClientPlace | null = null;
+  /** Null: it may publish as fast as it can. */
+  meter: PublishMeter | null = null;
+  /** It publishes faster than it may and is not read for a moment. */
+  isMetered = false;
   aliases: OutgoingAliases | null = null;
   /** Topics that the client gave an alias. */
   aliasRoutes: Map<number, Route> | null = null;
@@ -97,18 +107,27 @@ export class ClientState implements Link {
   claimed: Set<string> | null = null;
   /** The client asked for no reason strings and user properties [MQTT-3.1.2-29]. */
   wantsProblemInformation = true;
-  pendingRetained: PendingRetained | null = null;
+  /** Null when no retained message waits for its turn. */
+  pendingRetained: RetainedReplay | null = null;
+  private isRetainedDue = false;
   /** Cleared by a DISCONNECT without a will [MQTT-3.14.4-3]. */
   endsWithWill = true;
+  /** Its session is being looked for, or stored. */
+  isWaitingForSession = false;
+  /** Acknowledgements that wait for the disk; null until the first one does. */
+  pendingAnswers: PendingAnswers | null = null;
   /** Packets received since the timer looked last; keep-alive wants at least one. */
   receivedTick = 0;
   keepAliveMs = 0;
+  /** Unix time of CONNACK, ms. */
+  connectedAtMs = 0;
   /** CONNECT's time limit first, keep-alive afterwards. */
   readonly timer: WheelTimer;
 
   constructor(host: ClientHost, connection: Connection) {
     this.host = host;
     this.connection = connection;
+    this.inputBytesMax = host.settings.packetBytesMax;
     this.timer = new WheelTimer(() => this.onTimer());
     host.timers.start(this.timer, connection.listener.handshakeTimeoutMs ?? host.handshakeTimeoutMs);
   }
@@ -125,6 +144,12 @@ export class ClientState implements Link {
   }
 
   private onTimer(): void {
+    if (this.isWaitingForSession && !this.connection.closed) {
+      // The storage does not answer.
+      this.send(generateConnack({ sessionPresent: false, reasonCode: ReasonCode.SERVER_UNAVAILABLE }, this.level));
+      this.connection.close('refused');
+      return;
+    }
     if (this.phase !== Phase.CONNECTED) {
       this.connection.destroy('handshake-timeout');
       return;
@@ -155,7 +180,7 @@ export class ClientState implements Link {
 
   /** Only a DISCONNECT can say so, and only since MQTT 5; others notice that nothing comes. */
   revoked(subscriptions: readonly MqttSubscription[]): void {
-    this.pendingRetained?.drop((request) => subscriptions.some(({ filter }) => filter === request.filter));
+    for (const { filter } of subscriptions) this.pendingRetained?.drop(filter);
     const isTold = this.host.access.revokedSubscription === 'tell' && this.level === 5;
     if (isTold) this.end(ReasonCode.NOT_AUTHORIZED, 'administrator');
   }
@@ -185,34 +210,75 @@ export class ClientState implements Link {
     this.connection.close('protocol-error');
   }
 
-  /** Sends retained messages that wait, as far as the output and this turn allow. */
+  /** Sends retained messages that wait, as far as the output, the window and this turn allow. */
   sendPendingRetained(): void {
     const { pendingRetained: pending, session, host } = this;
-    if (pending === null || session === null || this.connection.closed) return;
-    const limitMs = performance.now() + retainedTurnMs;
-    this.pendingRetained = null; // So that messages of QoS 1 and 2 may be sent meanwhile.
+    // One turn of work for each turn of the loop, however many packets ask for it.
+    if (pending === null || session === null || this.isRetainedDue || this.connection.closed) return;
+    const { retained } = host.router;
+    if (!retained.isLoaded) {
+      this.isRetainedDue = true;
+      retained.whenLoaded(() => {
+        this.isRetainedDue = false;
+        this.continueRetained();
+      });
+      return;
+    }
+    const startMs = performance.now();
+    const nowMs = Date.now();
     for (let step = 1; ; step++) {
       const { due } = pending;
-      if (due === undefined) {
-        if (!pending.lookUp()) return;
+      if (due === null) {
+        if (!pending.advance(nowMs)) {
+          this.pendingRetained = null;
+          // What waited for the end of it.
+          host.delivery.pump(session);
+          session.feeds?.pump();
+          return;
+        }
       } else {
-        if (!host.delivery.deliverRetained(session, this, due)) break; // Goes on when the output has drained.
+        // Goes on when the output has drained, or the window has room again.
+        if (!host.delivery.deliverRetained(session, this, due)) return;
         pending.sent();
       }
-      const isCheap = due !== undefined && step % 64 !== 0;
-      if (isCheap || performance.now() < limitMs) continue;
-      setImmediate(() => this.continueRetained());
-      break;
+      // A look at the clock for each stretch that was passed over, and for some of the messages.
+      const isCheap = (due !== null || pending.due !== null) && step % 64 !== 0;
+      if (isCheap || performance.now() - startMs < retainedTurnMs) continue;
+      this.continueLater();
+      return;
     }
-    this.pendingRetained = pending;
   }
 
-  /** In a later turn: others had theirs meanwhile. */
+  private continueLater(): void {
+    if (this.isRetainedDue) return;
+    this.isRetainedDue = true;
+    setImmediate(() => {
+      this.isRetainedDue = false;
+      this.continueRetained();
+    });
+  }
+
+  /** In a later turn, or when there is room: what waits in the session was there first. */
   continueRetained(): void {
-    const { session } = this;
+    const { session, host } = this;
     if (session === null || this.connection.closed) return;
+    host.delivery.pump(session);
     this.sendPendingRetained();
-    if (this.pendingRetained === null) this.host.delivery.pump(session);
+  }
+
+  /** A live message of this topic is about to be delivered to these subscriptions: their older retained message goes first. */
+  sendRetainedBefore(topic: string, subscriptions: readonly MqttSubscription[], qos: number): void {
+    const { pendingRetained: pending, session, host } = this;
+    if (pending === null || session === null || this.connection.closed) return;
+    const isDropped = qos === 0 && host.delivery.isFull(this);
+    for (const { filter } of subscriptions) {
+      if (isDropped) {
+        pending.missed(topic, filter);
+        continue;
+      }
+      const message = pending.takeAhead(topic, filter);
+      if (message !== null) host.delivery.deliverRetainedAhead(session, this, message);
+    }
   }
 
   countReceived(type: number, count = 1): void {

@@ -3,8 +3,10 @@
  * Thread: the connection's worker.
  */
 import type { CloseReason, Connection, ConnectionHandler } from '../../../core/ports/connection.ts';
+import type { LimitKind } from '../../../observability/limit-metrics.ts';
 import { frameLength, PacketType } from '../codec/frame.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
+import { publishMetered } from '../limits/metering.ts';
 import { parsePacket } from '../packets/parse.ts';
 import type { DisconnectPacket } from '../packets/types.ts';
 import type { Session } from '../state/session.ts';
@@ -16,9 +18,6 @@ import type { Publishing } from './publishing.ts';
 import { onSubscribe, onUnsubscribe } from './subscribing.ts';
 
 const pingresp = Buffer.from([0xd0, 0]);
-
-/** Subscriptions whose retained messages were not looked up yet, beyond which nothing more is read from the client. */
-const retainedRequestsMax = 10_000;
 
 /** Work of one client in one turn: bytes of publications that were short packets with an alias, and rare packets. */
 const workBytesMax = 1_048_576;
@@ -70,9 +69,7 @@ export class Client extends ClientState implements ConnectionHandler {
 
   /** The client does not read what answers it: nothing more is read from it either, or the answers would never end. */
   private mustHoldBack(): boolean {
-    const { pendingRetained, host } = this;
-    if (pendingRetained !== null && pendingRetained.waitingCount > retainedRequestsMax) return true;
-    return host.delivery.isOverfull(this);
+    return this.host.delivery.isOverfull(this);
   }
 
   private holdBack(): void {
@@ -97,14 +94,20 @@ export class Client extends ClientState implements ConnectionHandler {
     if (this.phase === Phase.STRANGER) {
       if (type !== PacketType.CONNECT)
         this.fail(ReasonCode.PROTOCOL_ERROR, 'The first packet is not CONNECT'); // [MQTT-3.1.0-1]
-      else if (length > settings.connectBytesMax) this.fail(ReasonCode.PACKET_TOO_LARGE);
+      else if (length > settings.connectBytesMax) this.refuseSize('handshake-bytes');
       else return true;
       return false;
     }
-    const bytesMax = this.phase === Phase.AUTHENTICATING ? settings.connectBytesMax : settings.packetBytesMax;
+    const isLoggingIn = this.phase === Phase.AUTHENTICATING;
+    const bytesMax = isLoggingIn ? settings.connectBytesMax : this.inputBytesMax;
     if (length <= bytesMax) return true;
-    this.fail(ReasonCode.PACKET_TOO_LARGE); // [MQTT-3.2.2-15]
+    this.refuseSize(isLoggingIn ? 'handshake-bytes' : 'packet-bytes'); // [MQTT-3.2.2-15]
     return false;
+  }
+
+  private refuseSize(limit: LimitKind): void {
+    this.host.limits.exceeded(limit);
+    this.fail(ReasonCode.PACKET_TOO_LARGE);
   }
 
   /** Answers the offset of the next frame, or `position` when this one has to wait. */
@@ -121,7 +124,9 @@ export class Client extends ClientState implements ConnectionHandler {
     }
     switch (type) {
       case PacketType.PUBLISH:
-        return this.publishing.onPublish(this, buffer, position, frameEnd, end);
+        return this.meter === null
+          ? this.publishing.onPublish(this, buffer, position, frameEnd, end)
+          : publishMetered(this, this.meter, this.publishing, buffer, position, frameEnd, end);
       case PacketType.PUBACK:
       case PacketType.PUBREC:
       case PacketType.PUBREL:
@@ -187,17 +192,25 @@ export class Client extends ClientState implements ConnectionHandler {
     if (session === null) return;
     if (this.pendingRetained !== null) this.continueRetained();
     else this.host.delivery.pump(session);
+    session.feeds?.pump();
+    session.shares?.pump();
   }
 
   onClose(reason: CloseReason): void {
     this.phase = Phase.ENDED;
     this.host.timers.cancel(this.timer);
     this.pendingRetained = null;
+    this.pendingAnswers?.clear();
     this.login?.cancel();
     this.login = null;
+    this.place?.leave();
+    this.place = null;
     const { session } = this;
-    // When the broker itself goes down, nobody is left to read a will.
-    if (session !== null) this.host.registry.closed(session, this, this.endsWithWill && reason !== 'shutdown');
+    this.host.system.events.disconnected(this, reason, !this.endsWithWill);
+    if (session !== null) this.host.delivery.slow?.forget(session);
+    // When the broker itself goes down, nobody is left to read a will, unless sessions outlive it.
+    const hasReaders = reason !== 'shutdown' || session?.isKept === true;
+    if (session !== null) this.host.registry.closed(session, this, this.endsWithWill && hasReaders);
     this.session = null;
   }
 }

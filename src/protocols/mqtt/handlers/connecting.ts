@@ -5,6 +5,8 @@ import { topicError } from '../../../core/routing/topic.ts';
 import type { ClientValues } from '../../../core/routing/topic-rewrite.ts';
 import { PacketType } from '../codec/frame.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
+import { enterByLimits, inflightLimit } from '../limits/entering.ts';
+import { startCounting } from '../limits/subscription-limits.ts';
 import { generateConnack } from '../packets/generate.ts';
 import { parsePacket } from '../packets/parse.ts';
 import type { Rejected } from '../packets/parse-result.ts';
@@ -37,8 +39,14 @@ export function onConnect(client: ClientState, frame: Buffer): void {
   }
   const clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId;
   authenticate(client, packet, clientId, {
-    refused: (reasonCode) => refuse(client, reasonCode),
-    admitted: (permissions, data) => admit(client, packet, clientId, permissions, data),
+    refused: (reasonCode) => {
+      client.host.system.events.refused(client, { clientId, username: packet.username }, reasonCode);
+      refuse(client, reasonCode);
+    },
+    admitted: (permissions, data) => {
+      const entered = (): void => admit(client, packet, clientId, permissions, data);
+      enterByLimits(client, permissions.identity, entered, (reasonCode) => refuse(client, reasonCode));
+    },
   });
 }
 
@@ -109,10 +117,16 @@ function refusalOf({ host, connection }: ClientState, packet: ConnectPacket): nu
   if (packet.will !== undefined && !isWillTopic(packet.will.topic)) {
     return ReasonCode.TOPIC_NAME_INVALID;
   }
+  const beyond = packet.will === undefined ? null : host.topicLimits.beyond(packet.will.topic);
+  if (beyond !== null) {
+    host.limits.exceeded(beyond);
+    return ReasonCode.TOPIC_NAME_INVALID;
+  }
   // Whoever has a session here comes back to it, however full it is.
   const { registry, settings } = host;
-  if (registry.count >= settings.sessionsMax && !registry.has(packet.clientId)) return ReasonCode.QUOTA_EXCEEDED;
-  return 0;
+  if (registry.count < settings.sessionsMax || registry.has(packet.clientId)) return 0;
+  host.limits.exceeded('sessions');
+  return ReasonCode.QUOTA_EXCEEDED;
 }
 
 function accept(client: ClientState, packet: ConnectPacket, clientId: string): void {
@@ -126,19 +140,27 @@ function accept(client: ClientState, packet: ConnectPacket, clientId: string): v
     clientId,
     clean: packet.clean,
     expiryS: expiryOf(packet, settings.sessionExpiryMaxS),
-    inflightMax: Math.min(packet.receiveMaximum ?? 65_535, settings.inflightMax),
+    inflightMax: Math.min(packet.receiveMaximum ?? 65_535, settings.inflightMax, inflightLimit(client)),
     will: packet.will ?? null,
     permissions: client.permissions,
     link: client,
   };
   connection.pauseReading(); // Until the session is there, wherever it was.
-  host.registry.open(request, (session, present) => {
-    if (connection.closed) {
-      host.registry.closed(session, client, true);
-      return;
-    }
-    welcome(client, packet, session, present);
-    connection.resumeReading();
+  client.isWaitingForSession = true;
+  host.registry.open(request, {
+    opened: (session, present) => {
+      client.isWaitingForSession = false;
+      if (connection.closed) {
+        host.registry.closed(session, client, true);
+        return;
+      }
+      welcome(client, packet, session, present);
+      connection.resumeReading();
+    },
+    refused: (reasonCode) => {
+      client.isWaitingForSession = false;
+      if (!connection.closed) refuse(client, reasonCode);
+    },
   });
 }
 
@@ -154,6 +176,7 @@ const textBytesMax = 65_535;
 function welcome(client: ClientState, packet: ConnectPacket, session: Session, present: boolean): void {
   const { host } = client;
   client.session = session;
+  startCounting(client, session);
   client.phase = Phase.CONNECTED;
   client.receivedTick = host.timers.tick;
   const keepAliveS = keepAliveOf(packet, host.settings.keepAliveMaxS);
@@ -166,10 +189,13 @@ function welcome(client: ClientState, packet: ConnectPacket, session: Session, p
     return;
   }
   client.send(connack);
+  host.system.events.connected(client, packet.clean, present);
   if (present) {
     host.delivery.resend(session, client);
     host.delivery.pump(session);
   }
+  if (session.online !== null) host.registry.kept?.begin(session.online);
+  if (present) host.streams.resume(session);
   if (host.settings.autoSubscribe.length > 0) subscribeAutomatically(client, session);
 }
 
@@ -182,8 +208,9 @@ function connackFor(client: ClientState, fields: ConnackFields): Buffer | null {
 }
 
 function keepAliveOf(packet: ConnectPacket, maximumS: number): number {
-  // Before MQTT 5 the server cannot tell the client another time, so it keeps to the client's.
-  if (packet.level < 5 || maximumS === 0) return packet.keepAliveS;
+  // Before MQTT 5 the client cannot be told another time. It is cut for its silence all the same, which a server may do at any
+  // time: else anybody could hold connections for as long as he likes.
+  if (maximumS === 0) return packet.keepAliveS;
   return packet.keepAliveS === 0 ? maximumS : Math.min(packet.keepAliveS, maximumS);
 }
 
@@ -197,7 +224,7 @@ function addServerProperties(
   const { settings } = client.host;
   if (session.expiryS !== (packet.sessionExpiryS ?? 0)) fields.sessionExpiryS = session.expiryS;
   if (settings.receiveMaximum !== 65_535) fields.receiveMaximum = settings.receiveMaximum;
-  fields.maximumPacketSize = settings.packetBytesMax;
+  fields.maximumPacketSize = client.inputBytesMax;
   if (packet.authenticationMethod !== undefined) {
     fields.authenticationMethod = packet.authenticationMethod; // [MQTT-4.12.0-5]
     fields.authenticationData = packet.authenticationData;

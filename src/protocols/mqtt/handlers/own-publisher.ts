@@ -5,10 +5,15 @@
  */
 import type { Router } from '../../../core/broker/router.ts';
 import { Run } from '../../../core/broker/run.ts';
+import type { SessionSlots } from '../../../core/ports/session-slots.ts';
+import { joined } from '../../../std/joined.ts';
 import { fillRunWithFrame } from '../delivery/run-of-frame.ts';
+import { keptMessages } from '../durable/kept-message.ts';
+import { reasonName } from '../errors.ts';
 import { generatePublish } from '../packets/generate.ts';
 import type { MessageProperties } from '../packets/types.ts';
 import type { Session } from '../state/session.ts';
+import type { Bindings, BoundTopic } from '../streams/bindings.ts';
 
 export interface OwnMessage {
   /** A valid topic name. */
@@ -19,26 +24,66 @@ export interface OwnMessage {
   readonly properties: MessageProperties;
   /** Whose message it is, for "no local"; null for the broker's own. */
   readonly publisher: Session | null;
+  /** Name of the session, where it is not in memory: for "no local" of what is stored. */
+  readonly publisherName?: string;
 }
 
 export class OwnPublisher {
   private readonly router: Router;
   private readonly run = new Run();
+  private readonly slots: SessionSlots | null;
+  /** Set when the worker starts; null when nothing is copied. */
+  bindings: Bindings | null = null;
 
-  constructor(router: Router) {
+  constructor(router: Router, slots: SessionSlots | null) {
     this.router = router;
+    this.slots = slots;
   }
 
   /** `done` is told, not inside of the call, when a publisher of this message could be sent its acknowledgement, or why it could not. */
-  publish(message: OwnMessage, done?: (error: Error | null) => void): void {
+  publish(message: OwnMessage, finished?: (error: Error | null) => void): void {
     const { topic, payload, qos, retain, properties } = message;
+    const bound = this.bindings?.boundTo(topic) ?? null;
+    const told = bound === null || finished === undefined ? finished : joined(2, finished);
     const frame = generatePublish({ topic, payload, qos, retain, packetId: qos === 0 ? 0 : 1, properties }, 5);
+    // A retained one has arrived when its value is stored, too.
+    const isWaitedFor = retain && qos > 0 && told !== undefined;
+    const done = isWaitedFor ? joined(2, told) : told;
     if (retain) {
       const expiresAtS = properties.expiryS === undefined ? 0 : Math.ceil(Date.now() / 1000) + properties.expiryS;
-      this.router.retainOwned(topic, this.fill(frame, message), payload.length === 0, expiresAtS);
+      const tenant = message.publisher?.permissions?.identity.tenant;
+      const stored = isWaitedFor && done !== undefined ? done : null;
+      this.router.retainOwned(topic, this.fill(frame, message), payload.length === 0, expiresAtS, tenant, stored);
     }
     this.router.publishOwned(topic, this.fill(frame, message));
-    if (done !== undefined) queueMicrotask(() => done(null));
+    if (bound !== null) this.copy(bound, frame, message, told);
+    const { slots } = this;
+    // Before it is known what stored sessions want, each of them may want it.
+    if (qos > 0 && slots !== null && (!slots.isSettled || slots.interest.wants(topic)))
+      this.keep(slots, frame, message, done);
+    else if (done !== undefined) queueMicrotask(() => done(null));
+  }
+
+  /** Into streams. */
+  private copy(bound: BoundTopic, frame: Buffer, message: OwnMessage, told?: (error: Error | null) => void): void {
+    const { topic, publisher } = message;
+    const run = this.fill(frame, message);
+    run.topic = topic;
+    run.topicBytes = Buffer.from(topic);
+    const named =
+      publisher === null ? null : { clientId: publisher.clientId, user: publisher.permissions?.identity.user ?? '' };
+    const isWaiting = this.bindings?.copy(bound, run, named, (reasonCode) => {
+      told?.(reasonCode === 0 ? null : new Error(`Cannot copy it into a stream: ${reasonName(reasonCode)}`));
+    });
+    if (isWaiting !== true && told !== undefined) queueMicrotask(() => told(null));
+  }
+
+  /** For stored sessions. A message that cannot be stored was delivered to the others all the same. */
+  private keep(slots: SessionSlots, frame: Buffer, message: OwnMessage, done?: (error: Error | null) => void): void {
+    const { publisher, publisherName = publisher?.clientId ?? '' } = message;
+    const run = this.fill(frame, message);
+    run.topicBytes = Buffer.from(message.topic);
+    keptMessages(run, publisherName, Date.now(), (kept) => slots.keep(kept, (error) => done?.(error)));
   }
 
   private fill(frame: Buffer, { publisher }: OwnMessage): Run {

@@ -83,15 +83,16 @@ export class PermissionChanges {
 
 /**
  * Ends what the session may not read any more. Called when rules changed, and when a client comes back to its session,
- * which may be somebody else's or from a time with other rules. Answers the subscriptions that ended.
+ * which may be another's (`isAnothers`) or from a time with other rules. Answers the subscriptions that ended.
  */
-export function recheck(host: PermissionHost, session: Session): readonly MqttSubscription[] {
+export function recheck(host: PermissionHost, session: Session, isAnothers = false): readonly MqttSubscription[] {
   const { permissions } = session;
   if (permissions === null) return [];
   const denied = [...session.subscriptions.values()].filter(
     ({ filter, options }) => !permissions.maySubscribe(filter, options.qos),
   );
-  if (denied.length === 0) return denied;
+  if (isAnothers) dropFlights(session, permissions);
+  if (denied.length === 0 && !isAnothers) return denied;
   for (const { path } of denied) {
     host.unsubscribe(session, path);
     host.access.audit({ kind: 'subscription-revoked', identity: permissions.identity, subject: path });
@@ -115,6 +116,13 @@ function dropDenied(session: Session, permissions: Permissions): void {
     return isDenied;
   });
   if (session.queueLength === 0) session.queue = null;
+}
+
+/** What the former user was sent and has not acknowledged is new to another one. */
+function dropFlights({ window }: Session, permissions: Permissions): void {
+  window.forEach((id, _state, message) => {
+    if (message !== null && !permissions.maySubscribe(topicOf(message), message.qos)) window.free(id);
+  });
 }
 
 function topicOf({ bytes, start, end, layout }: StoredMessage): string {

@@ -3,18 +3,33 @@
  * lie, consecutive ones with the same topic, flags and properties are routed as one run. Thread: the connection's worker.
  *
  * Cost per message of a run: one pass over fixed header, topic and properties; per run: a route check, what `Router`
- * and `Delivery` say, one write of all acknowledgements. Nothing is allocated.
+ * and `Delivery` say, one write of all acknowledgements. Nothing is allocated. What stored sessions want is in `durable/kept-publishing.ts`.
  */
 import type { Route } from '../../../core/broker/route.ts';
 import { Run } from '../../../core/broker/run.ts';
+import type { SessionSlots } from '../../../core/ports/session-slots.ts';
 import type { TopicRewrite } from '../../../core/routing/topic-rewrite.ts';
 import { writeAcknowledgement } from '../codec/acknowledgements.ts';
 import { frameLength, headerLength, PacketType } from '../codec/frame.ts';
 import { decodePublish, PublishView } from '../codec/publish.ts';
 import { PublishRewrite, rewrite, rewrittenSize } from '../codec/publish-rewrite.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
+import { takeDelayedRun } from '../delayed/delayed-run.ts';
+import { delayedPrefix } from '../delayed/delayed-topic.ts';
 import { fillRunWithView } from '../delivery/run-of-frame.ts';
+import {
+  answerInOrder,
+  hasTooManyPending,
+  Keeping,
+  keepingOf,
+  repeatKept,
+  storeRun,
+} from '../durable/kept-publishing.ts';
+import type { PendingAnswer } from '../durable/pending-answers.ts';
+import type { Session } from '../state/session.ts';
+import { copyRun } from '../streams/late-answers.ts';
 import type { ClientState, Renaming } from './client-state.ts';
+import { retainedRefusal, retainRun } from './retaining.ts';
 
 /** Longest run, bytes: it fits a chunk of output. Small rings and long topics make it shorter, see `runCountLimit`. */
 const runBytesMax = 60_000;
@@ -56,10 +71,10 @@ export class Publishing {
       client.fail(ReasonCode.PROTOCOL_ERROR, 'A client sends no subscription identifier'); // [MQTT-3.3.4-6]
       return position;
     }
-    const { router, rewrite } = client.host;
+    const { router, rewrite, slots, bindings } = client.host;
     const route = rewrite === null ? this.routeOf(client, buffer) : this.renamedRouteOf(client, buffer, rewrite);
     if (route === null) return position;
-    if (view.qos === 2 && client.session?.receivedIds.has(view.packetId)) return this.repeated(client, frameEnd);
+    if (view.qos === 2 && isRepeated(client, view.packetId)) return this.repeated(client, route, frameEnd);
     this.extend(client, buffer, position, frameEnd, end, route.topicBytes.length);
     const { run } = this;
     if (this.isWrittenAnew) {
@@ -72,14 +87,28 @@ export class Publishing {
       run.detailB = this.runFrameBytes;
     }
     run.publisher = client.session;
-    if (this.isRefused) return this.notAllowed(client, ReasonCode.TOPIC_NAME_INVALID);
-    if (route.topic.charCodeAt(0) === 0x24) return this.notAllowed(client, ReasonCode.NOT_AUTHORIZED); // `$` topics are the server's (4.7.2).
+    if (this.isRefused || isBeyondLimits(client, route)) return this.notAllowed(client, ReasonCode.TOPIC_NAME_INVALID);
+    if (route.topic.charCodeAt(0) === 0x24) return this.hidden(client, route, position);
     if (client.permissions?.mayPublish(route.topic, view.qos, view.retain === 1) !== true)
       return this.denied(client, route);
-    if (view.retain === 1 && !this.retain(client, route)) return this.suspend(client, position);
+    const keeping = slots === null || view.qos === 0 ? Keeping.NONE : keepingOf(slots, route, client.session, view.qos);
+    if (slots !== null && keeping === Keeping.WAIT) return this.waitForSlots(client, slots, position);
+    if (keeping === Keeping.REFUSE) return this.refused(client);
+    const bound = bindings === null ? null : bindings.of(route);
+    if (bindings !== null && bound !== null && view.qos > 0 && !bindings.hasRoom(bound))
+      return this.waitFor(client, position, (resume) => bindings.whenRoom(bound, resume));
+    if (view.retain === 1) {
+      const refusal = retainedRefusal(client, route, run, view);
+      if (refusal !== 0) return this.refused(client, refusal);
+      if (!retainRun(client, route, run, view)) return this.suspend(client, position);
+    }
     if (!router.publish(route, run)) return this.suspend(client, position);
     client.countReceived(PacketType.PUBLISH, this.runCount);
-    if (view.qos > 0) this.acknowledge(client, 0);
+    client.host.metrics.countMessagesReceived(view.qos, this.runCount);
+    const stored = slots !== null && keeping === Keeping.STORE ? this.store(client, slots, route) : null;
+    const isLate =
+      bindings !== null && bound !== null && copyRun(client, bindings, bound, run, this.ids, view.qos, stored);
+    if (stored === null && !isLate && view.qos > 0) this.acknowledge(client, 0);
     return this.runEnd;
   }
 
@@ -183,7 +212,7 @@ export class Publishing {
         body = next + headerLength(buffer, next);
       }
       if (next + length > limit || body + prefixLength > next + length) break;
-      if (length > client.host.settings.packetBytesMax) break;
+      if (length > client.inputBytesMax) break;
       if (!this.samePrefix(client, buffer, bodyStart, body, prefixLength, idAt, count)) break;
       if (length !== firstLength) uniform = false;
       count++;
@@ -210,7 +239,7 @@ export class Publishing {
     const id = (buffer[other + idAt] << 8) | buffer[other + idAt + 1];
     if (id === 0) return false; // Malformed: reported when it is first in turn.
     if (this.view.qos === 2) {
-      if (client.session?.receivedIds.has(id) || this.seen[id] === this.stamp) return false;
+      if (isRepeated(client, id) || this.seen[id] === this.stamp) return false;
       this.seen[id] = this.stamp;
     }
     this.ids[index] = id;
@@ -255,17 +284,6 @@ export class Publishing {
     this.scratch = grown;
   }
 
-  /** False when another worker has to catch up first. */
-  private retain(client: ClientState, route: Route): boolean {
-    const { run, view } = this;
-    const { detailD } = run;
-    const expiresAtS = view.expiryS < 0 ? 0 : Math.ceil(Date.now() / 1000) + view.expiryS;
-    // [MQTT-3.3.1-6] an empty payload removes what was retained; it is never kept itself [MQTT-3.3.1-7].
-    const done = client.host.router.retain(route, run, view.payloadLength === 0, expiresAtS);
-    run.detailD = detailD;
-    return done;
-  }
-
   /** Back-pressure: nothing more is read from this publisher until the other workers have caught up. */
   private suspend(client: ClientState, position: number): number {
     const { connection } = client;
@@ -274,13 +292,82 @@ export class Publishing {
     return position;
   }
 
+  /** The same until the publication can be stored, or until it is known whether it has to be. */
+  private waitForSlots({ connection }: ClientState, slots: SessionSlots, position: number): number {
+    connection.pauseReading();
+    slots.whenReady(() => connection.resumeReading());
+    return position;
+  }
+
+  /** It has to be stored, and cannot be: nobody gets it, and before MQTT 5 the connection ends without an answer. */
+  private refused(client: ClientState, reasonCode: number = ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR): number {
+    client.countReceived(PacketType.PUBLISH, this.runCount);
+    if (client.level < 5) {
+      client.fail(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, 'A publication cannot be stored');
+      return this.runEnd;
+    }
+    const type = this.view.qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
+    this.writeAcknowledgements(client, type, reasonCode);
+    return this.runEnd;
+  }
+
+  /** Answers what waits for it; null when nothing does. */
+  private store(client: ClientState, slots: SessionSlots, route: Route): PendingAnswer | null {
+    const { session } = client;
+    const { qos } = this.view;
+    if (session === null) return null;
+    if (qos === 2 && session.online === null)
+      for (let index = 0; index < this.runCount; index++) session.receivedIds.add(this.ids[index]);
+    const answer = storeRun(client, slots, this.run, route, this.ids, qos);
+    if (!hasTooManyPending(client) && !this.hasTooManyReceived(client, session)) return answer;
+    client.host.limits.exceeded('unfinished-messages');
+    client.fail(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED);
+    return answer;
+  }
+
+  /** [MQTT-3.3.4-9] beyond Receive Maximum the connection ends; before MQTT 5 there is none. */
+  private hasTooManyReceived({ level, host }: ClientState, { receivedIds }: Session): boolean {
+    return level === 5 && receivedIds.size > host.settings.receiveMaximum;
+  }
+
   /** A QoS 2 message that came before is acknowledged again and not passed on [MQTT-4.3.3-10]. */
-  private repeated(client: ClientState, frameEnd: number): number {
+  private repeated(client: ClientState, route: Route, frameEnd: number): number {
     client.countReceived(PacketType.PUBLISH);
+    const { session } = client;
+    if (session?.online?.hasReceipt(this.view.packetId) === true) {
+      repeatKept(client, session, route, this.view.packetId);
+      return frameEnd;
+    }
     this.ids[0] = this.view.packetId;
     this.runCount = 1;
     this.writeAcknowledgements(client, PacketType.PUBREC, 0);
     return frameEnd;
+  }
+
+  /** Topics that begin with `$` are the server's (4.7.2), but for those that say when. */
+  private hidden(client: ClientState, route: Route, position: number): number {
+    const { delayed, access } = client.host;
+    const { qos } = this.view;
+    if (!route.topic.startsWith(delayedPrefix)) return this.notAllowed(client, ReasonCode.NOT_AUTHORIZED);
+    if (delayed === null) return this.notAllowed(client, ReasonCode.TOPIC_NAME_INVALID);
+    if (!delayed.hasRoom) return this.waitFor(client, position, (resume) => delayed.whenRoom(resume));
+    const reasonCode = takeDelayedRun(client, delayed, route.topic, this.run, this.ids, qos);
+    if (reasonCode !== 0) {
+      const next = this.notAllowed(client, reasonCode);
+      const isCut = reasonCode === ReasonCode.NOT_AUTHORIZED && access.deniedPublish === 'disconnect';
+      if (isCut && (qos === 0 || client.level < 5)) client.fail(reasonCode, 'The publication is not allowed');
+      return next;
+    }
+    client.countReceived(PacketType.PUBLISH, this.runCount);
+    client.host.metrics.countMessagesReceived(qos, this.runCount);
+    return this.runEnd;
+  }
+
+  /** Nothing more is read from this publisher until `whenRoom` calls back. */
+  private waitFor({ connection }: ClientState, position: number, whenRoom: (resume: () => void) => void): number {
+    connection.pauseReading();
+    whenRoom(() => connection.resumeReading());
+    return position;
   }
 
   /** By the rules. QoS 0 has no answer, and before MQTT 5 none can say why. */
@@ -317,8 +404,8 @@ export class Publishing {
     const { session, host } = client;
     if (session === null) return;
     for (let index = 0; index < this.runCount; index++) session.receivedIds.add(this.ids[index]);
-    // [MQTT-3.3.4-9] beyond Receive Maximum the connection ends; before MQTT 5 there is none.
-    if (client.level === 5 && session.receivedIds.size > host.settings.receiveMaximum) {
+    if (this.hasTooManyReceived(client, session)) {
+      host.limits.exceeded('unfinished-messages');
       client.fail(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED);
       return;
     }
@@ -329,6 +416,10 @@ export class Publishing {
   private writeAcknowledgements(client: ClientState, type: number, reasonCode: number): void {
     const { connection, level } = client;
     if (connection.closed) return; // A delivery of this very run can have ended it.
+    if (client.pendingAnswers !== null && !client.pendingAnswers.isEmpty) {
+      answerInOrder(client, type, this.ids, this.runCount, level < 5 ? 0 : reasonCode);
+      return;
+    }
     const size = reasonCode === 0 || level < 5 ? 4 : 5;
     const count = this.runCount;
     let at = connection.reserve(count * size);
@@ -353,6 +444,20 @@ function runCountLimit(
   const shared = Math.floor((ringBytes - bytesMax) / (topicBytes + 128));
   if (!isWrittenAnew) return Math.min(runCountMax, shared);
   return Math.min(runCountMax, shared, Math.max(1, Math.floor(bytesMax / (frameBytes + topicBytes))));
+}
+
+/** The topic is longer or deeper than the settings allow; nobody is looked at while they allow all that there is. */
+function isBeyondLimits({ host }: ClientState, route: Route): boolean {
+  if (!host.topicLimits.isNarrow) return false;
+  const limit = host.topicLimits.beyondOnRoute(route);
+  if (limit !== null) host.limits.exceeded(limit);
+  return limit !== null;
+}
+
+/** A QoS 2 message that came before and was not released. */
+function isRepeated({ session }: ClientState, packetId: number): boolean {
+  if (session === null) return false;
+  return session.receivedIds.has(packetId) || session.online?.hasReceipt(packetId) === true;
 }
 
 function sameBytes(buffer: Buffer, one: number, other: number, length: number): boolean {

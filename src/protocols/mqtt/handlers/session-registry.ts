@@ -4,23 +4,27 @@
  */
 import type { ExclusiveClaims } from '../../../core/broker/exclusive-claims.ts';
 import type { Router } from '../../../core/broker/router.ts';
-import type { AccessControl, Permissions } from '../../../core/ports/access.ts';
+import type { AccessControl } from '../../../core/ports/access.ts';
 import type { SessionDirectory, SessionOwner } from '../../../core/ports/session-directory.ts';
+import type { SessionSlots } from '../../../core/ports/session-slots.ts';
 import type { Logger } from '../../../observability/log.ts';
 import { hashString } from '../../../std/hash.ts';
 import { type TimingWheel, WheelTimer } from '../../../std/timing-wheel.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import type { Delivery } from '../delivery/delivery.ts';
 import { SessionMember, SessionSubscriber } from '../delivery/session-target.ts';
+import { KeptGroups } from '../durable/kept-groups.ts';
+import { KeptSessions, type KeptState, refusalOf } from '../durable/kept-sessions.ts';
+import type { OpenAnswers, OpenRequest } from '../durable/open-request.ts';
 import type { MqttMetrics } from '../metrics.ts';
-import type { Will } from '../packets/types.ts';
 import type { MqttSettings } from '../settings.ts';
 import { Flight } from '../state/outgoing-window.ts';
 import { type Link, neverExpires, Session } from '../state/session.ts';
 import { headOf, restOf, restore, type SessionHead, type SessionRest } from '../state/session-transfer.ts';
 import type { StoredMessage } from '../state/stored-message.ts';
 import { MqttSubscription, type SubscriptionOptions } from '../state/subscription.ts';
-import { knownPath } from '../state/subscription-path.ts';
+import { isStored, knownPath } from '../state/subscription-path.ts';
+import { isStreamPath } from '../streams/stream-path.ts';
 import { strategyOf } from './group-settings.ts';
 import type { OwnPublisher } from './own-publisher.ts';
 import { PermissionChanges, recheck } from './permission-changes.ts';
@@ -37,17 +41,9 @@ export interface RegistryOptions {
   readonly exclusive: ExclusiveClaims;
   readonly access: AccessControl;
   readonly ownPublisher: OwnPublisher;
+  /** Null: no session is stored. */
+  readonly slots: SessionSlots | null;
   readonly log: Logger;
-}
-
-export interface OpenRequest {
-  readonly clientId: string;
-  readonly clean: boolean;
-  readonly expiryS: number;
-  readonly inflightMax: number;
-  readonly will: Will | null;
-  readonly permissions: Permissions | null;
-  readonly link: Link;
 }
 
 export class SessionRegistry implements SessionOwner {
@@ -62,10 +58,18 @@ export class SessionRegistry implements SessionOwner {
   readonly access: AccessControl;
   /** Filters that one session alone may subscribe to; it holds them as long as it has the subscription. */
   readonly exclusive: ExclusiveClaims;
+  /** Sessions that outlive the broker; null: none does. */
+  readonly kept: KeptSessions | null;
   private readonly ownPublisher: OwnPublisher;
+  /** Kept sessions that are in memory. */
+  private keptCount = 0;
+  /** What is subscribed to is stored already. */
+  private isRestoring = false;
   private subscriptionCount = 0;
   /** The worker goes down: what its members of shared groups have not acknowledged is passed on to nobody. */
   isDraining = false;
+  /** Told of sessions whose time was over. */
+  onExpired: (clientId: string) => void = () => undefined;
 
   constructor(options: RegistryOptions) {
     this.router = options.router;
@@ -80,35 +84,93 @@ export class SessionRegistry implements SessionOwner {
     this.ownPublisher = options.ownPublisher;
     options.directory.register(scope, this);
     new PermissionChanges(this);
+    this.kept = options.slots === null ? null : this.keptIn(options.slots);
+  }
+
+  private keptIn(slots: SessionSlots): KeptSessions {
+    const { delivery, access, ownPublisher, metrics, log } = this;
+    return new KeptSessions({
+      ...{ slots, delivery, access, ownPublisher, metrics, log, inflightMax: this.settings.inflightMax },
+      groups: new KeptGroups({ slots, router: this.router, delivery, settings: this.settings }),
+      live: {
+        find: (clientId) => this.sessions.get(clientId),
+        create: (clientId, inflightMax, isKept) => this.create(clientId, inflightMax, isKept),
+        addSubscription: (session, path, subscription) => this.addSubscription(session, path, subscription),
+        claimExclusive: (session, path) =>
+          this.exclusive.claim(knownPath(path).filter, session.clientId, () => undefined),
+        forget: (session) => this.forget(session),
+        cut: (session) => this.cut(session),
+        ended: (clientId, isExpired) => this.ended(clientId, isExpired),
+        found: (ids, epochs) => {
+          this.directory.announce(scope, ids, epochs);
+          this.countSessions();
+        },
+      },
+    });
   }
 
   get count(): number {
-    return this.sessions.size;
+    return this.sessions.size - this.keptCount + (this.kept?.slots.sessionCount ?? 0);
   }
 
   has(clientId: string): boolean {
-    return this.sessions.has(clientId);
+    return this.sessions.has(clientId) || this.kept?.slots.has(clientId) === true;
   }
 
   // ---- opening and closing
 
-  /** Gives the session of `clientId` to `link`; `opened` is called once, at once or after another worker let go. */
-  open(request: OpenRequest, opened: (session: Session, present: boolean) => void): void {
+  /** Gives the session of `clientId` to `link`, at once or after another worker let go and what is to be stored is. */
+  open(request: OpenRequest, answers: OpenAnswers): void {
+    if (this.kept === null) this.claim(request, answers);
+    else this.kept.whenSettled(request.link, () => this.claim(request, answers));
+  }
+
+  private claim(request: OpenRequest, answers: OpenAnswers): void {
     const { clientId, clean } = request;
     const local = this.sessions.get(clientId);
     if (local !== undefined && local.link !== null) this.endLink(local);
-    this.directory.claim(scope, clientId, clean, {
-      install: (head) => this.install(clientId, head as SessionHead),
+    const isLasting = this.kept?.concerns(request) === true;
+    this.directory.claim(scope, clientId, clean, isLasting, {
+      install: (head) => this.install(request, head as SessionHead | KeptState),
       granted: ({ state }) => {
         if (state !== undefined) this.complete(clientId, state as SessionRest);
-        const present = this.prepare(clientId, clean);
-        const session = this.sessions.get(clientId) ?? this.create(clientId, request.inflightMax);
-        this.bind(session, request);
-        // It may be from a time with other rules, or another user's.
-        if (present) recheck(this, session);
-        opened(session, present);
+        if (this.kept?.concerns(request) === true) void this.openKept(this.kept, request, answers);
+        else this.openLive(request, answers);
       },
+      refused: () => answers.refused(ReasonCode.SERVER_UNAVAILABLE),
     });
+  }
+
+  private openLive(request: OpenRequest, answers: OpenAnswers): void {
+    const { clientId } = request;
+    const present = this.prepare(clientId, request.clean);
+    const session = this.sessions.get(clientId) ?? this.create(clientId, request.inflightMax);
+    const former = session.permissions;
+    this.bind(session, request);
+    // It may be from a time with other rules, or another user's.
+    if (present) recheck(this, session, former?.identity.user !== request.permissions?.identity.user);
+    answers.opened(session, present);
+  }
+
+  private async openKept(kept: KeptSessions, request: OpenRequest, answers: OpenAnswers): Promise<void> {
+    const { clientId } = request;
+    try {
+      const connected = await kept.connect(request);
+      if (connected === null) {
+        this.openLive(request, answers);
+        return;
+      }
+      const { session, isPresent } = connected;
+      this.bind(session, { ...request, will: null });
+      if (isPresent) recheck(this, session);
+      answers.opened(session, isPresent);
+    } catch (error) {
+      if (!(error instanceof Error) || !('code' in error)) throw error;
+      if (!request.link.connection.closed)
+        this.log.warn('Cannot connect a durable session', { clientId, error: error.message });
+      if (!this.has(clientId)) this.directory.release(scope, clientId);
+      answers.refused(refusalOf(error));
+    }
   }
 
   /** [MQTT-3.1.4-3] the server closes the connection of the client that had the identifier. */
@@ -135,9 +197,10 @@ export class SessionRegistry implements SessionOwner {
     return false;
   }
 
-  private create(clientId: string, inflightMax: number): Session {
-    const session = new Session(clientId, inflightMax);
+  private create(clientId: string, inflightMax: number, isKept = false): Session {
+    const session = new Session(clientId, inflightMax, isKept);
     this.sessions.set(clientId, session);
+    if (isKept) this.keptCount++;
     this.countSessions();
     return session;
   }
@@ -145,7 +208,7 @@ export class SessionRegistry implements SessionOwner {
   private bind(session: Session, request: OpenRequest): void {
     session.link = request.link;
     session.expiryS = request.expiryS;
-    session.window.limit = request.inflightMax;
+    session.limitWindow(request.inflightMax);
     session.will = request.will;
     session.permissions = request.permissions;
     this.stopTimers(session);
@@ -158,6 +221,10 @@ export class SessionRegistry implements SessionOwner {
     session.link = null;
     this.tellMembers(session);
     if (session.expiryS > 0) this.passOnShared(session, false);
+    if (session.isKept) {
+      this.leftKept(session, withWill);
+      return;
+    }
     if (!withWill) session.will = null;
     const { will, expiryS } = session;
     if (expiryS === 0) {
@@ -172,6 +239,35 @@ export class SessionRegistry implements SessionOwner {
     if (expiryS !== neverExpires) this.startExpiryTimer(session);
   }
 
+  /** What only memory has stays there; the rest is in the storage. */
+  private leftKept(session: Session, withWill: boolean): void {
+    const { expiryS } = session;
+    const shared = expiryS === 0 && isMember(session) ? takeShared(session, () => true) : [];
+    if (expiryS === 0 || !isHeldInMemory(session)) this.forget(session);
+    for (const message of shared) this.redeliver(message, 0, true);
+    this.kept?.left(session, expiryS, withWill);
+  }
+
+  /** Somebody else has the name: the connection ends without giving it back to the directory. */
+  private cut(session: Session): void {
+    const { link } = session;
+    if (link === null) return;
+    session.link = null;
+    this.metrics.block.increment(this.metrics.takenOver);
+    this.tellMembers(session);
+    if (session.isKept) this.leftKept(session, true);
+    else this.publishWill(session);
+    link.end(ReasonCode.SESSION_TAKEN_OVER, 'taken-over');
+  }
+
+  /** A stored session is no more. */
+  private ended(clientId: string, isExpired: boolean): void {
+    if (isExpired) this.onExpired(clientId);
+    this.countSessions();
+    // Whoever is about to connect has the name.
+    if (this.kept?.isBusy(clientId) !== true && !this.has(clientId)) this.directory.release(scope, clientId);
+  }
+
   private startWillTimer(session: Session, delayS: number): void {
     session.willTimer ??= new WheelTimer(() => this.publishWill(session));
     this.timers.start(session.willTimer, delayS * 1000);
@@ -180,6 +276,7 @@ export class SessionRegistry implements SessionOwner {
   private startExpiryTimer(session: Session): void {
     session.expiryTimer ??= new WheelTimer(() => {
       this.remove(session);
+      this.onExpired(session.clientId);
       this.directory.release(scope, session.clientId);
     });
     this.timers.start(session.expiryTimer, session.expiryS * 1000);
@@ -226,7 +323,13 @@ export class SessionRegistry implements SessionOwner {
 
   private forget(session: Session): void {
     this.stopTimers(session);
-    this.sessions.delete(session.clientId);
+    if (this.sessions.get(session.clientId) === session) {
+      this.sessions.delete(session.clientId);
+      if (session.isKept) this.keptCount--;
+    }
+    session.feeds?.close();
+    if (session.shares !== null) this.kept?.groups.ended(session);
+    session.feeds = null;
     for (const subscription of session.subscriptions.values()) this.detach(session, subscription);
     session.subscriptions.clear();
     // Routes that nobody publishes to now may hold the session for long; not what it kept.
@@ -267,23 +370,30 @@ export class SessionRegistry implements SessionOwner {
     options: SubscriptionOptions,
     done: () => void,
   ): boolean {
+    if (session.isKept && !this.isRestoring) this.kept?.changed(session, path);
     const known = session.subscriptions.get(path);
     if (known !== undefined) {
+      countLow(session, known.options, -1);
+      countLow(session, options, 1);
       known.options = options;
       if (group === null) {
         this.router.refresh(known);
         done();
       } else {
         this.router.groups.replace(known.memberId, new SessionMember(session, this.delivery, known), done);
+        if (!session.isKept) this.kept?.groups.joined(session, path);
       }
       return false;
     }
     const subscription = new MqttSubscription(path, filter, this.subscriberOf(session), options);
     session.subscriptions.set(path, subscription);
+    countLow(session, options, 1);
     this.subscriptionCount++;
+    session.subscriptionCount?.add(1);
     this.metrics.block.set(this.metrics.subscriptions, this.subscriptionCount);
     if (group === null) {
-      this.router.subscribe(subscription);
+      // What a stream has comes from the storage.
+      if (!isStreamPath(path)) this.router.subscribe(subscription);
       done();
     } else {
       subscription.memberId = this.router.groups.join(
@@ -293,8 +403,17 @@ export class SessionRegistry implements SessionOwner {
         done,
         { strategy: strategyOf(this.settings, group), seed: hashString(session.clientId) },
       );
+      if (!session.isKept) this.kept?.groups.joined(session, path);
     }
     return true;
+  }
+
+  /** The same for a subscription that is stored already. */
+  private addSubscription(session: Session, path: string, options: SubscriptionOptions): void {
+    const { kind, group, filter } = knownPath(path);
+    this.isRestoring = true;
+    this.subscribe(session, path, kind === 'shared' ? group : null, filter, options, () => undefined);
+    this.isRestoring = false;
   }
 
   private subscriberOf(session: Session): SessionSubscriber {
@@ -307,7 +426,10 @@ export class SessionRegistry implements SessionOwner {
     const subscription = session.subscriptions.get(path);
     if (subscription === undefined) return false;
     session.subscriptions.delete(path);
+    countLow(session, subscription.options, -1);
     this.detach(session, subscription);
+    session.feeds?.unsubscribed(path);
+    if (session.isKept) this.kept?.changed(session, path);
     return true;
   }
 
@@ -315,32 +437,46 @@ export class SessionRegistry implements SessionOwner {
     if (knownPath(subscription.path).kind === 'exclusive') {
       this.exclusive.release(subscription.filter, session.clientId);
     }
-    if (subscription.memberId !== 0) this.router.groups.leave(subscription.memberId);
-    else this.router.unsubscribe(subscription);
+    if (subscription.memberId !== 0) {
+      this.router.groups.leave(subscription.memberId);
+      if (!session.isKept) this.kept?.groups.left(session, subscription.path);
+    } else if (!isStreamPath(subscription.path)) this.router.unsubscribe(subscription);
     this.subscriptionCount--;
+    session.subscriptionCount?.add(-1);
     this.metrics.block.set(this.metrics.subscriptions, this.subscriptionCount);
   }
 
   private tellMembers(session: Session): void {
+    if (session.link === null) session.feeds?.detach();
     // What others sent before they knew is passed on too.
     for (const { memberId } of session.subscriptions.values())
       if (memberId !== 0) this.router.groups.statusChanged(memberId, () => this.passOnShared(session, true));
   }
 
   private countSessions(): void {
-    this.metrics.block.set(this.metrics.sessions, this.sessions.size);
+    this.metrics.block.set(this.metrics.sessions, this.count);
   }
 
   // ---- moving between workers (SessionOwner)
 
-  yieldSession(name: string): SessionHead | undefined {
+  yieldSession(name: string): SessionHead | undefined | Promise<KeptState | SessionHead | undefined> {
+    const { kept } = this;
+    if (kept !== null && (kept.slots.has(name) || kept.isBusy(name)))
+      // What was about to happen can have left a session in memory alone.
+      return kept.handOver(name, headOf).then((state) => state ?? this.yieldLive(name));
+    return this.yieldLive(name);
+  }
+
+  private yieldLive(name: string): SessionHead | undefined {
     const session = this.sessions.get(name);
     if (session === undefined) return undefined;
     if (session.link !== null) this.endLink(session);
     return this.sessions.has(name) ? headOf(session) : undefined;
   }
 
-  private install(clientId: string, head: SessionHead): number {
+  private install({ clientId, link }: OpenRequest, state: SessionHead | KeptState): number | Promise<number> {
+    if ('kept' in state) return this.installKept(clientId, state, link);
+    const head = state;
     const session = this.create(clientId, this.settings.inflightMax);
     session.expiryS = head.expiryS;
     for (const { path, filter, options } of head.subscriptions) {
@@ -353,7 +489,16 @@ export class SessionRegistry implements SessionOwner {
     return session.epochFloor;
   }
 
+  private async installKept(clientId: string, state: KeptState, link: Link): Promise<number> {
+    await this.kept?.adopt(clientId, state, link);
+    const epoch = this.router.nextEpoch();
+    const session = this.sessions.get(clientId);
+    if (session !== undefined) session.epochFloor = epoch;
+    return epoch;
+  }
+
   releaseSession(name: string, epoch: number): SessionRest | undefined {
+    this.kept?.moved(name);
     const session = this.sessions.get(name);
     if (session === undefined) return undefined;
     this.router.catchUp();
@@ -372,10 +517,28 @@ export class SessionRegistry implements SessionOwner {
     restore(session, rest);
   }
 
-  discardSession(name: string): void {
+  keepSession(name: string): void {
+    this.kept?.stays(name);
+  }
+
+  dropCopy(name: string): void {
+    void this.kept?.dropCopy(name);
+  }
+
+  discardSession(name: string): void | Promise<void> {
+    const session = this.sessions.get(name);
+    if (session !== undefined && session.link !== null) this.endLink(session);
+    if (this.kept !== null && (this.kept.slots.has(name) || this.kept.isBusy(name)))
+      return this.kept.end(name).then(() => this.discardLive(name));
+    this.discardLive(name);
+    return undefined;
+  }
+
+  private discardLive(name: string): void {
     const session = this.sessions.get(name);
     if (session === undefined) return;
-    if (session.link !== null) this.endLink(session);
+    // It may have been opened meanwhile.
+    this.cut(session);
     this.remove(session);
   }
 
@@ -388,6 +551,18 @@ export class SessionRegistry implements SessionOwner {
   forEachLink(visit: (link: Link) => void): void {
     for (const { link } of [...this.sessions.values()]) if (link !== null) visit(link);
   }
+}
+
+/** Whether a kept session has anything that is not stored. */
+function isHeldInMemory(session: Session): boolean {
+  if (session.window.used > 0 || session.queueLength > 0) return true;
+  for (const path of session.subscriptions.keys())
+    if (path.charCodeAt(0) === 0x24 && !isStored(knownPath(path).kind)) return true;
+  return false;
+}
+
+function countLow(session: Session, { qos, identifier }: SubscriptionOptions, by: number): void {
+  if (qos === 0 && identifier !== 0) session.lowIdentifiers += by;
 }
 
 /** Whether it has a shared subscription. */

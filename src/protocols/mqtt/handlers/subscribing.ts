@@ -1,17 +1,18 @@
 /** SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11). Thread: the connection's worker. */
-import type { Router } from '../../../core/broker/router.ts';
 import { filterError } from '../../../core/routing/topic.ts';
 import { literalValue } from '../../../core/routing/topic-rewrite.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import type { RetainedDelivery } from '../delivery/delivery.ts';
 import { reasonName } from '../errors.ts';
+import { subscriptionLimit } from '../limits/subscription-limits.ts';
 import { generateSuback, generateUnsuback } from '../packets/generate.ts';
 import type { Subscription as Requested, SubscribePacket, UnsubscribePacket } from '../packets/types.ts';
-import { RetainedReplay } from '../state/retained-replay.ts';
+import { RetainedReplay, type RetainedRequest } from '../state/retained-replay.ts';
 import type { Session } from '../state/session.ts';
 import type { SubscriptionOptions } from '../state/subscription.ts';
 import { knownPath, parsePath } from '../state/subscription-path.ts';
-import type { ClientState, RetainedRequest } from './client-state.ts';
+import { subscribeToStream } from '../streams/stream-subscribing.ts';
+import type { ClientHost, ClientState } from './client-state.ts';
 
 /** Subscribes to every filter and answers when every publication reaches all of them [MQTT-3.8.4-1]. */
 export function onSubscribe(client: ClientState, session: Session, packet: SubscribePacket): void {
@@ -19,11 +20,19 @@ export function onSubscribe(client: ClientState, session: Session, packet: Subsc
   // One for the loop itself, so that the answer leaves after the last filter was looked at.
   let unfinished = 1;
   const reasonCodes: number[] = [];
+  const granted: number[] = [];
+  const answer = (failure: number): void => {
+    if (client.connection.closed) return;
+    for (const index of failure === 0 ? [] : granted) reasonCodes[index] = failure;
+    client.send(generateSuback({ packetId: packet.packetId, reasonCodes }, client.level));
+    session.feeds?.begin();
+    if (failure === 0) sendRetained(client, retained);
+  };
   const finished = (): void => {
     unfinished--;
     if (unfinished > 0 || client.connection.closed) return;
-    client.send(generateSuback({ packetId: packet.packetId, reasonCodes }, client.level));
-    sendRetained(client, retained);
+    if (session.isKept && granted.length > 0) client.host.registry.kept?.whenStored(session, answer);
+    else answer(0);
   };
   const identifier = packet.subscriptionIdentifier ?? 0;
   for (const [index, asked] of packet.subscriptions.entries()) {
@@ -33,13 +42,22 @@ export function onSubscribe(client: ClientState, session: Session, packet: Subsc
     if (requested === null || refusal !== 0) continue;
     unfinished++;
     const subscribed = (isGranted: boolean): void => {
-      if (isGranted) subscribe(client, session, requested, identifier, retained, finished);
-      else {
+      if (isGranted) {
+        granted.push(index);
+        subscribe(client, session, requested, identifier, retained, finished);
+      } else {
         reasonCodes[index] = ReasonCode.QUOTA_EXCEEDED;
         finished();
       }
     };
-    if (knownPath(requested.filter).kind === 'exclusive') claim(client, session, requested.filter, subscribed);
+    const { kind } = knownPath(requested.filter);
+    if (kind === 'stream') {
+      subscribeToStream(client, session, requested, identifier, packet.userProperties, (reasonCode) => {
+        reasonCodes[index] = reasonCode;
+        if (reasonCode < 0x80) granted.push(index);
+        finished();
+      });
+    } else if (kind === 'exclusive') claim(client, session, requested.filter, subscribed);
     else subscribed(true);
   }
   finished();
@@ -55,7 +73,8 @@ function renamed(client: ClientState, asked: Requested): Requested | null {
 function renamedPath(client: ClientState, path: string): string | null {
   const parts = parsePath(path);
   const { rewrite } = client.host;
-  if (parts === null || rewrite === null) return path; // Refused as it is.
+  // Refused as it is; and rules rename topics, not streams.
+  if (parts === null || rewrite === null || parts.kind === 'stream') return path;
   const filter = rewrite.filter(parts.filter, client.values);
   // A prefix is the client's to write, and no rule's.
   if (filter === null || parsePath(filter)?.kind !== 'plain') return null;
@@ -87,7 +106,9 @@ export function subscribeAutomatically(client: ClientState, session: Session): v
   let unfinished = 1;
   const finished = (): void => {
     unfinished--;
-    if (unfinished === 0 && !client.connection.closed) sendRetained(client, retained);
+    if (unfinished > 0 || client.connection.closed) return;
+    session.feeds?.begin();
+    sendRetained(client, retained);
   };
   for (const rule of client.host.settings.autoSubscribe) {
     const filter = filled(rule.filter, client);
@@ -108,7 +129,9 @@ export function subscribeAutomatically(client: ClientState, session: Session): v
       if (isGranted) subscribe(client, session, requested, 0, retained, finished);
       else finished();
     };
-    if (knownPath(filter).kind === 'exclusive') claim(client, session, filter, subscribed);
+    const { kind } = knownPath(filter);
+    if (kind === 'stream') subscribeToStream(client, session, requested, 0, [], finished);
+    else if (kind === 'exclusive') claim(client, session, filter, subscribed);
     else subscribed(true);
   }
   finished();
@@ -142,8 +165,11 @@ function refusalOf(client: ClientState, session: Session, { filter: path, noLoca
   // Nobody may, so that it is no question of rights: the failure without a reason, the same in all versions.
   if (settings.subscribeDenied.includes(filter)) return ReasonCode.UNSPECIFIED_ERROR;
   if (!maySubscribe(client, filter, qos)) return ReasonCode.NOT_AUTHORIZED; // Below MQTT 5 it is 0x80.
-  if (session.subscriptions.size >= settings.subscriptionsMax && !session.subscriptions.has(path))
-    return ReasonCode.QUOTA_EXCEEDED;
+  const beyond = session.subscriptions.has(path) ? null : subscriptionLimit(client, session, filter);
+  if (beyond !== null) {
+    client.host.limits.exceeded(beyond);
+    return beyond.startsWith('topic') ? ReasonCode.TOPIC_FILTER_INVALID : ReasonCode.QUOTA_EXCEEDED;
+  }
   // The parser refuses the whole packet for "no local" on `$share/` [MQTT-3.8.3-4]; `$queue/` is no part of MQTT.
   return noLocal && kind === 'shared' ? ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR : 0;
 }
@@ -162,6 +188,7 @@ function subscribe(
   const group = kind === 'shared' ? name : null;
   const { registry } = client.host;
   const isNew = registry.subscribe(session, path, group, filter, options, done);
+  client.host.system.events.subscribed(client, path, options, isNew);
   // Retained messages are not sent to shared subscriptions (4.8.2); otherwise as Retain Handling says [MQTT-3.3.1-9..11].
   if (group !== null || retainHandling === 2 || (retainHandling === 1 && !isNew)) return;
   retained.push({ filter, qos, identifier });
@@ -169,25 +196,16 @@ function subscribe(
 
 function sendRetained(client: ClientState, retained: readonly RetainedRequest[]): void {
   if (retained.length === 0) return;
-  const { router } = client.host;
-  client.pendingRetained ??= new RetainedReplay((request: RetainedRequest) => matchRetained(router, request));
+  const { host } = client;
+  client.pendingRetained ??= new RetainedReplay(host.router.retained, (request) => presentValues(host, request));
   for (const request of retained) client.pendingRetained.add(request);
   client.sendPendingRetained();
 }
 
-function matchRetained(router: Router, { filter, qos, identifier }: RetainedRequest): RetainedDelivery[] {
+/** What the server itself tells a new subscriber at once. */
+function presentValues({ system }: ClientHost, { filter, identifier }: RetainedRequest): RetainedDelivery[] {
   const found: RetainedDelivery[] = [];
-  router.matchRetained(filter, (_topic, value) => {
-    const published = (value.detailA >> 1) & 3;
-    found.push({
-      frame: value.frame,
-      layout: value.layout === 5 ? 5 : 4,
-      qos: Math.min(published, qos) as 0 | 1 | 2,
-      retain: 1, // [MQTT-3.3.1-8] of 3.1.1
-      identifier,
-      expiresAtS: value.expiresAtS,
-    });
-  });
+  system.visitValues(filter, (frame) => found.push({ frame, layout: 5, qos: 0, retain: 1, identifier, expiresAtS: 0 }));
   return found;
 }
 
@@ -195,11 +213,23 @@ function matchRetained(router: Router, { filter, qos, identifier }: RetainedRequ
 export function onUnsubscribe(client: ClientState, session: Session, packet: UnsubscribePacket): void {
   const reasonCodes = packet.filters.map((asked) => {
     const path = client.host.rewrite === null ? asked : (renamedPath(client, asked) ?? asked);
-    const wasClaimed = client.claimed?.delete(path) === true;
-    if (client.host.registry.unsubscribe(session, path) || wasClaimed) return ReasonCode.SUCCESS;
+    // One that is still being opened ends as well.
+    const wasClaimed = client.claimed?.delete(path) === true || session.feeds?.unsubscribed(path) === true;
+    client.pendingRetained?.drop(parsePath(path)?.filter ?? '');
+    if (client.host.registry.unsubscribe(session, path) || wasClaimed) {
+      client.host.system.events.unsubscribed(client, path);
+      return ReasonCode.SUCCESS;
+    }
     const filter = parsePath(path)?.filter;
     const isValid = filter !== undefined && filterError(filter) === undefined;
     return isValid ? ReasonCode.NO_SUBSCRIPTION_EXISTED : ReasonCode.TOPIC_FILTER_INVALID;
   });
-  client.send(generateUnsuback({ packetId: packet.packetId, reasonCodes }, client.level));
+  const answer = (failure: number): void => {
+    if (client.connection.closed) return;
+    const codes =
+      failure === 0 ? reasonCodes : reasonCodes.map((code) => (code === ReasonCode.SUCCESS ? failure : code));
+    client.send(generateUnsuback({ packetId: packet.packetId, reasonCodes: codes }, client.level));
+  };
+  if (session.isKept) client.host.registry.kept?.whenStored(session, answer);
+  else answer(0);
 }

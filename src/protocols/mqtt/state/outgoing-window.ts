@@ -23,10 +23,14 @@ export class OutgoingWindow {
   private states = noStates;
   private ids = noIds;
   private messages: (StoredMessage | null)[] | null = null;
-  private lastId = 0;
+  private lastId: number;
+  private readonly firstId: number;
 
-  constructor(limit: number) {
+  /** `firstId`: the lowest identifier that is handed out. */
+  constructor(limit: number, firstId = 1) {
     this.limit = limit;
+    this.firstId = firstId;
+    this.lastId = firstId - 1;
   }
 
   get room(): number {
@@ -40,7 +44,7 @@ export class OutgoingWindow {
     const mask = this.states.length - 1;
     let id = this.lastId;
     do {
-      id = id === 65_535 ? 1 : id + 1;
+      id = id === 65_535 ? this.firstId : id + 1;
     } while (this.states[id & mask] !== Flight.FREE);
     this.lastId = id;
     this.put(id, state, message);

@@ -22,8 +22,8 @@ import { ServiceTicker, SleepingPauses, SleepingWheel } from './service-clock.ts
 import type { ServiceMetrics } from './service-metrics.ts';
 import { cursorsStream, delayedPrefix, halfLogStream, transactionsStream } from './service-streams.ts';
 
-/** Streams of queues that own them, which take messages as any other; see `newDefinition`. */
-const queueStreamPattern = /^_queue-\d+-\d+-\d+$/;
+/** Streams of queues that own them, which take messages as any other (see `newDefinition`), and those in which a protocol finds what is due. */
+const targetPattern = /^_(queue-\d+-\d+-\d+|due-[a-z]+-\d+)$/;
 /** Of the parts that have a clock of their own, while something is under way. */
 const tickMs = 100;
 /** While something failed and is tried again. */
@@ -141,10 +141,10 @@ export class HostedServices {
 
   /**
    * Whether a message for later can go there. Rejects with STORAGE_PARTITION_UNKNOWN, or with STORAGE_NAME_INVALID for a stream that
-   * is the broker's own; those of queues are not.
+   * is the broker's own; those of queues and of what is due are not.
    */
   async checkTarget(name: string): Promise<void> {
-    const isOwn = name.startsWith('_') && !queueStreamPattern.test(name);
+    const isOwn = name.startsWith('_') && !targetPattern.test(name);
     if (isOwn) throw new StorageError('STORAGE_NAME_INVALID', `Cannot write to "${name}": it belongs to the broker`);
     await this.#options.store.open(name);
   }

@@ -1,6 +1,7 @@
 /** Routers of several workers over the same rings, in one process: what is published on one arrives on the others. */
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
+import { frameOf } from '../../../../src/core/retained/retained-value.ts';
 import {
   decode,
   publish,
@@ -339,8 +340,8 @@ describe('retain()', () => {
     const values: [string, string][] = [];
     group.routers[worker].matchRetained(filter, (topic, value) => {
       const run = runOf([]);
-      run.buffer = value.frame;
-      run.end = value.frame.length;
+      run.buffer = frameOf(value);
+      run.end = run.buffer.length;
       values.push([topic, decode(run).join()]);
     });
     return Object.fromEntries(values.sort());
@@ -413,9 +414,11 @@ describe('retain()', () => {
     retain(0, 'a', 'x'.repeat(4_000));
     group.catchUp();
     expect(Object.keys(kept(1))).toEqual(['a', 'b']);
-    for (const each of metrics) {
-      expect(each.get(each.slot('ringmq_messages_dropped_total', { reason: 'retained-full' }))).toBe(2);
-    }
+    // By the worker of the publisher, once: what it has sent the others keep.
+    const dropped = metrics.map((each) =>
+      each.get(each.slot('ringmq_messages_dropped_total', { reason: 'retained-full' })),
+    );
+    expect(dropped).toEqual([2, 0]);
   });
 
   it('answers false when the ring is full, and changes nothing then', async () => {

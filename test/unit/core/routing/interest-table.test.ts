@@ -264,6 +264,27 @@ describe('InterestTable', () => {
     expect(workersFor(views[0], 'b/x')).toEqual(dead === 0 ? [] : [dead]);
   });
 
+  it.each([2, 32, 64])('hold() makes one worker of %i want everything until letGo(), over clear()', (workerCount) => {
+    const [views, buffer] = createViews(workerCount, { bucketBits: 8, shapesMax: 2 });
+    const dead = workerCount - 1;
+    views[dead].add('a/+');
+    const before = views[0].epoch();
+    InterestTable.hold(buffer, dead);
+    InterestTable.clear(buffer, dead);
+    expect(views[0].epoch()).not.toBe(before);
+    expect(workersFor(views[0], 'anything')).toContain(dead);
+    const successor = new InterestTable(buffer, dead);
+    successor.add('b');
+    const held = views[0].epoch();
+    InterestTable.letGo(buffer, dead);
+    expect(views[0].epoch()).not.toBe(held);
+    expect(workersFor(views[0], 'anything')).not.toContain(dead);
+    expect(workersFor(views[0], 'b')).toContain(dead);
+    const released = views[0].epoch();
+    InterestTable.letGo(buffer, dead);
+    expect(views[0].epoch()).toBe(released);
+  });
+
   it('remove() asserts that the filter was added', () => {
     const [[view]] = createViews(1);
     expect(() => view.remove('a')).toThrow('was added');

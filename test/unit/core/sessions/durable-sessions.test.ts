@@ -389,3 +389,48 @@ test('the stream of sessions is written anew when it is long', async () => {
   await world.world.pass(500);
   expect(client.values).toEqual([...Array.from({ length: 100 }, (_, index) => `m${index}`), 'last']);
 });
+
+test('a client with a smaller window than the one before is sent again no more than that at a time', async () => {
+  const world = await opened();
+  const client = new TestClient('c', world);
+  client.manner = 'keep';
+  await world.attach(client, { window: 10 });
+  await world.subscribe(client, { filter: 'a', grade: 1 });
+  for (let at = 0; at < 6; at += 1) await world.publish('a', `${at}`);
+  expect(client.values).toHaveLength(6);
+  await leave(world, client);
+  client.seen.length = 0;
+  await world.attach(client, { window: 2 });
+  await world.world.pass(500);
+  expect(client.seen.map(({ value }) => value)).toEqual(['0', '1']);
+  client.answerDue(1);
+  await world.world.pass(500);
+  expect(client.seen.map(({ value }) => value)).toEqual(['0', '1', '2']);
+  client.manner = 'answer';
+  client.answerDue();
+  await world.world.pass(500);
+  expect(client.seen.map(({ value }) => value)).toEqual(['0', '1', '2', '3', '4', '5']);
+});
+
+test('packet ids stay below those that are for the protocol', async () => {
+  const world = await opened({ packetIdMax: 3 });
+  const client = new TestClient('c', world);
+  await world.attach(client, { window: 3 });
+  await world.subscribe(client, { filter: 'a', grade: 1 });
+  for (let at = 0; at < 5; at += 1) await world.publish('a', `${at}`);
+  expect(client.seen.map(({ packetId }) => packetId)).toEqual([1, 2, 3, 1, 2]);
+});
+
+test('hasExpired() says that a session is over before tick() has ended it', async () => {
+  const world = await opened();
+  const client = new TestClient('c', world);
+  const will = { delayMs: 60_000, content: Buffer.from('bye') };
+  await world.attach(client, { expiryMs: 1_000, will });
+  expect(world.sessions.hasExpired('c')).toBe(false);
+  await world.run(world.sessions.detach(client.online, null, true));
+  expect(world.sessions.hasExpired('c')).toBe(false);
+  expect(world.sessions.willOf('c')).toEqual(will);
+  await world.world.pass(1_100);
+  expect(world.sessions.hasExpired('c')).toBe(true);
+  expect(world.sessions.hasExpired('nobody')).toBe(false);
+});

@@ -122,7 +122,7 @@ export interface Seen {
   readonly value: string;
   readonly topic: string;
   readonly packetId: number;
-  readonly grade: 1 | 2;
+  readonly grade: 0 | 1 | 2;
   readonly isDuplicate: boolean;
 }
 

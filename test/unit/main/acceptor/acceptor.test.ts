@@ -131,6 +131,30 @@ describe('Acceptor', () => {
     expect(bench.refused).toEqual(['listener-0 overload']);
   });
 
+  it('refuses while memory is short', async () => {
+    let isShort = true;
+    bench = new Bench([listenerOf(0)], { isMemoryShort: () => isShort });
+    const [{ port }] = await bench.acceptor.listen();
+    expect(await bench.connect(port)).toBe('ECONNRESET');
+    isShort = false;
+    expect(await bench.connect(port)).toBe('moved');
+    expect(bench.refused).toEqual(['listener-0 memory']);
+  });
+
+  it('refuses an address that comes too often, and does not ask where a proxy is in front', async () => {
+    const trusted = new net.BlockList();
+    trusted.addAddress('127.0.0.1', 'ipv4');
+    const asked: string[] = [];
+    bench = new Bench([listenerOf(0), listenerOf(1, { trusted })], {
+      mayAccept: (address) => asked.push(address) < 2,
+    });
+    const [first, second] = await bench.acceptor.listen();
+    const ends = [await bench.connect(first.port), await bench.connect(first.port), await bench.connect(second.port)];
+    expect(ends).toEqual(['moved', 'ECONNRESET', 'moved']);
+    expect(asked).toEqual(['127.0.0.1', '127.0.0.1']);
+    expect(bench.refused).toEqual(['listener-0 address-accept-rate']);
+  });
+
   it('tells some of the clients that are too many, where their protocol can', async () => {
     const surplus: boolean[] = [];
     bench = new Bench([listenerOf(0, { connectionsMax: 1, refusesPolitely: true })], {

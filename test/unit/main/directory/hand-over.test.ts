@@ -32,6 +32,15 @@ class Owner implements SessionOwner {
     this.calls.push(`discard ${name}`);
     this.sessions.delete(name);
   }
+
+  keepSession(name: string): void {
+    this.calls.push(`keep ${name}`);
+  }
+
+  dropCopy(name: string): void {
+    this.calls.push(`drop ${name}`);
+    this.sessions.delete(name);
+  }
 }
 
 class Node {
@@ -113,7 +122,7 @@ class Node {
   /** Claims and returns the list to which the answers are added. */
   claim(worker: number, name: string, discard = false, epoch = 7): string[] {
     const answers: string[] = [];
-    this.directories[worker].claim(SCOPE, name, discard, {
+    this.directories[worker].claim(SCOPE, name, discard, false, {
       install: (state) => {
         answers.push(`install ${state}`);
         return epoch;
@@ -122,6 +131,7 @@ class Node {
         answers.push(`granted ${state}`);
         if (!this.owners[worker].sessions.has(name)) this.owners[worker].sessions.set(name, `session of ${worker}`);
       },
+      refused: () => answers.push('refused'),
     });
     return answers;
   }
@@ -179,12 +189,13 @@ describe('claim()', () => {
     const node = new Node(3);
     const order: number[] = [];
     for (const worker of [0, 1, 2, 0, 1]) {
-      node.directories[worker].claim(SCOPE, 'a', false, {
+      node.directories[worker].claim(SCOPE, 'a', false, false, {
         install: () => 1,
         granted: () => {
           order.push(worker);
           node.owners[worker].sessions.set('a', 'x');
         },
+        refused: () => undefined,
       });
     }
     node.settle();

@@ -10,7 +10,13 @@ afterEach(async () => {
   for (const stop of stops.splice(0).reverse()) await stop();
 });
 
-const application: JoinApplication = { replica: 2 ** 53 - 1, name: 'new', address: '127.0.0.1:1', clusterId: '' };
+const application: JoinApplication = {
+  replica: 2 ** 53 - 1,
+  name: 'new',
+  address: '127.0.0.1:1',
+  clusterId: '',
+  staysLearner: true,
+};
 const added: JoinAnswer = {
   type: 'added',
   clusterId: 'c',

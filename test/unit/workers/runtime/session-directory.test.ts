@@ -7,6 +7,8 @@ const owner: SessionOwner = {
   yieldSession: () => undefined,
   releaseSession: () => undefined,
   discardSession: () => undefined,
+  keepSession: () => undefined,
+  dropCopy: () => undefined,
 };
 
 function createDirectory(): {
@@ -20,7 +22,11 @@ function createDirectory(): {
   const directory = new WorkerSessionDirectory(2, { catchUp: () => undefined }, (message) => posted.push(message));
   directory.register('scope', owner);
   const claim = (name: string): void =>
-    directory.claim('scope', name, true, { install: () => 0, granted: () => granted.push(name) });
+    directory.claim('scope', name, true, false, {
+      install: () => 0,
+      granted: () => granted.push(name),
+      refused: () => undefined,
+    });
   return { directory, posted, granted, claim };
 }
 

@@ -68,6 +68,8 @@ export interface JoinRequest {
   readonly clusterId: string;
   readonly token: string;
   readonly protocolVersion: number;
+  /** It gets no vote before an operator gives it one. */
+  readonly staysLearner: boolean;
 }
 
 export interface JoinResponse {
@@ -580,7 +582,7 @@ export const SnapshotInstalled: MessageFns<SnapshotInstalled> = {
 };
 
 function createBaseJoinRequest(): JoinRequest {
-  return { name: '', address: '', replica: 0, clusterId: '', token: '', protocolVersion: 0 };
+  return { name: '', address: '', replica: 0, clusterId: '', token: '', protocolVersion: 0, staysLearner: false };
 }
 
 export const JoinRequest: MessageFns<JoinRequest> = {
@@ -602,6 +604,9 @@ export const JoinRequest: MessageFns<JoinRequest> = {
     }
     if (message.protocolVersion !== 0) {
       writer.uint32(48).uint32(message.protocolVersion);
+    }
+    if (message.staysLearner !== false) {
+      writer.uint32(56).bool(message.staysLearner);
     }
     return writer;
   },
@@ -659,6 +664,14 @@ export const JoinRequest: MessageFns<JoinRequest> = {
           }
 
           message.protocolVersion = reader.uint32();
+          continue;
+        }
+        case 7: {
+          if (tag !== 56) {
+            break;
+          }
+
+          message.staysLearner = reader.bool();
           continue;
         }
       }

@@ -1,0 +1,38 @@
+// A few rounds of kill -9 under load, and a broker without durable sessions, which they must find out.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { mqttKillRounds } from './kill-rounds.ts';
+import { offlineRun } from './offline-run.ts';
+
+async function rounds(count: number, settings: Record<string, unknown> = {}) {
+  const data = mkdtempSync(join(tmpdir(), 'ringmq-mqtt-'));
+  const seed = Math.floor(Math.random() * 2 ** 31);
+  try {
+    const broker = { settings };
+    const result = await mqttKillRounds({ rounds: count, seed, loadMsMax: 300, data, broker, say: () => undefined });
+    return { seed, ...result };
+  } finally {
+    rmSync(data, { recursive: true });
+  }
+}
+
+it('what was acknowledged arrives over kill -9: 3 rounds', { timeout: 120_000 }, async () => {
+  const { seed, problems, received } = await rounds(3);
+  expect(problems, `seed ${seed}`).toEqual([]);
+  expect(received).toBeGreaterThan(0);
+});
+
+it('a broker that keeps sessions in memory alone is found out', { timeout: 120_000 }, async () => {
+  const { problems } = await rounds(3, { 'sessions.durable': false });
+  expect(problems.join()).toContain('session is gone');
+});
+
+it('messages for sessions that are away are written once, and are there when they come back', {
+  timeout: 120_000,
+}, async () => {
+  const { bytesWritten, received } = await offlineRun({ sessions: 40, messages: 200, comeBack: 3 });
+  expect(bytesWritten).toBeGreaterThan(0);
+  expect(received).toBe(600);
+});

@@ -5,6 +5,7 @@
  * Its modules are loaded before `start` arrives, so a thread can be started while the configuration is still being read.
  */
 import { parentPort } from 'node:worker_threads';
+import type { CreateProtocolWorker } from '../core/ports/protocol.ts';
 import { createLogger } from '../observability/log.ts';
 import { protocols } from '../protocols/registry.ts';
 import { assert } from '../std/assert.ts';
@@ -12,6 +13,9 @@ import type { MainToWorker, WorkerToMain } from './messages.ts';
 import { protocolsInUse } from './runtime/worker-metrics-layout.ts';
 import { WorkerRuntime } from './runtime/worker-runtime.ts';
 import type { WorkerStart } from './runtime/worker-start.ts';
+
+const createWorkers = new Map<string, CreateProtocolWorker>();
+for (const protocol of protocols) createWorkers.set(protocol.name, await protocol.loadWorker());
 
 const port = parentPort;
 assert(port !== null, 'this module is the entry of a worker thread');
@@ -21,7 +25,8 @@ const post = (message: WorkerToMain): void => port.postMessage(message);
 
 function start(options: WorkerStart): WorkerRuntime {
   const log = createLogger({ ...options.log, bindings: { worker: options.workerIndex } });
-  return new WorkerRuntime({ start: options, protocols: protocolsInUse(protocols, options.listeners), log, post });
+  const inUse = protocolsInUse(protocols, options.listeners);
+  return new WorkerRuntime({ start: options, protocols: inUse, createWorkers, log, post });
 }
 
 // A socket that cannot be taken over (out of descriptors) or a defect: the count of connections is wrong from here on,

@@ -39,9 +39,15 @@ export interface Protocol {
   readonly metrics: readonly MetricDefinition[];
   /** More of them, for what the settings name; their labels come from there. Called on each thread, with the same settings. */
   metricsOf?(settings: unknown): readonly MetricDefinition[];
-  /** Called once per worker thread before its first connection. */
-  createWorker(context: ProtocolContext): ProtocolWorker;
+  /**
+   * Loads what connection workers need of it, which is most of a protocol and what no other thread loads. Called once per worker thread,
+   * before it knows its settings.
+   */
+  loadWorker(): Promise<CreateProtocolWorker>;
 }
+
+/** Called once per worker thread before its first connection. */
+export type CreateProtocolWorker = (context: ProtocolContext) => ProtocolWorker;
 
 export interface ProtocolWebSocket {
   /** Path of the upgrade request, unless the listener has another one. */

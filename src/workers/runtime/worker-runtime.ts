@@ -8,7 +8,7 @@
  */
 import { Router } from '../../core/broker/router.ts';
 import type { CloseReason, Connection, ConnectionHandler, ListenerInfo } from '../../core/ports/connection.ts';
-import type { Protocol, ProtocolWebSocket, ProtocolWorker } from '../../core/ports/protocol.ts';
+import type { CreateProtocolWorker, Protocol, ProtocolWebSocket, ProtocolWorker } from '../../core/ports/protocol.ts';
 import type { ReceiveLimits } from '../../net/limits/receive-limit.ts';
 import { TcpConnector, type TransportObserver } from '../../net/tcp/tcp-connector.ts';
 import { startEventLoopMetrics } from '../../observability/event-loop-metrics.ts';
@@ -45,6 +45,8 @@ export interface WorkerRuntimeOptions {
   readonly start: WorkerStart;
   /** Those in use, in the order of the registry. */
   readonly protocols: readonly Protocol[];
+  /** By name of protocol; all of those in use. */
+  readonly createWorkers: ReadonlyMap<string, CreateProtocolWorker>;
   readonly log: Logger;
   post(message: WorkerToMain): void;
 }
@@ -71,7 +73,7 @@ export class WorkerRuntime {
   private readonly startedMs = performance.now();
   private draining = false;
 
-  constructor({ start, protocols, log, post }: WorkerRuntimeOptions) {
+  constructor({ start, protocols, createWorkers, log, post }: WorkerRuntimeOptions) {
     const { workerIndex, workerCount, limits, shared, listeners } = start;
     this.post = post;
     const layout = workerMetricsLayout(listeners, protocols, start.protocolSettings);
@@ -139,7 +141,9 @@ export class WorkerRuntime {
         handshakeTimeoutMs: limits.handshakeTimeoutMs,
         connectionOutputBytesMax: limits.connectionOutputBytesMax,
       };
-      this.protocolWorkers.set(protocol.name, protocol.createWorker(context));
+      const create = createWorkers.get(protocol.name);
+      assert(create !== undefined, 'every protocol in use was loaded');
+      this.protocolWorkers.set(protocol.name, create(context));
     }
     this.router.start();
     void this.keepRetained(start);

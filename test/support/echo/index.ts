@@ -23,7 +23,7 @@ export const echo: Protocol = {
   defaultPort: 7007,
   settings,
   metrics: [{ name: 'ringmq_echo_lines_total', help: 'Lines that were answered.', kind: 'counter' }],
-  createWorker: (context) => new EchoWorker(context),
+  loadWorker: async () => (context) => new EchoWorker(context),
 };
 
 class EchoWorker implements ProtocolWorker, SessionOwner {

@@ -11,6 +11,7 @@ import { createLogger } from '../../../src/observability/log.ts';
 import { MetricsLayout, ThreadMetrics } from '../../../src/observability/metrics.ts';
 import { workerMetricDefinitions } from '../../../src/observability/worker-metrics.ts';
 import { mqtt } from '../../../src/protocols/mqtt/index.ts';
+import { MqttWorker } from '../../../src/protocols/mqtt/mqtt-worker.ts';
 import type { MqttSettings } from '../../../src/protocols/mqtt/settings.ts';
 import { CounterBlock, createCounters } from '../../../src/shm/counters.ts';
 import { TimingWheel } from '../../../src/std/timing-wheel.ts';
@@ -213,7 +214,7 @@ export class MqttHost {
     this.node.facts = { name: 'test', nodes: ['test'], ports: [1883] };
     const retained = { countMax: 1_000, bytesMax: 10_000_000 };
     this.router = new Router({ workerIndex: 0, workerCount: 1, shared, retained, control, metrics, log });
-    this.worker = mqtt.createWorker({
+    this.worker = new MqttWorker({
       workerIndex: 0,
       settings: { ...defaultSettings, ...settings },
       router: this.router,

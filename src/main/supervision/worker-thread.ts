@@ -7,11 +7,8 @@ import { type Transferable, Worker } from 'node:worker_threads';
 import type { MainToWorker, WorkerToMain } from '../../workers/messages.ts';
 import { connectionWorkerUrl } from '../../workers/worker-urls.ts';
 
-/**
- * The hot path allocates next to nothing, and what a connection needs is long-lived: a large young generation only costs
- * resident memory (12 KiB for each of 9,000 idle connections, against 6 with this).
- */
-const resourceLimits = { maxYoungGenerationSizeMb: 6 };
+/** Small for idle connections, large enough for messages that live until a disk has them (docs/adr/0006-worker-heap.md). */
+const resourceLimits = { maxYoungGenerationSizeMb: 16 };
 
 export class WorkerThread {
   /** Set by the owner; messages arrive only after the first `post`. */

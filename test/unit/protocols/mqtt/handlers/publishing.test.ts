@@ -206,7 +206,7 @@ describe('onPublish()', () => {
             met.repeated += frames.length - published.length;
           },
         ),
-        { numRuns: 150 },
+        { numRuns: 80 },
       );
       expect(met.published).toBeGreaterThan(1_000);
       expect(met.repeated).toBeGreaterThan(100);

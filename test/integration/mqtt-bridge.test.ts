@@ -4,9 +4,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { BrokerProcess } from '../support/broker-process.ts';
 import { FaultLink } from '../support/fault-proxy.ts';
+import { findFixedPort } from '../support/fixed-port.ts';
 import { bridgeIs, bridgeOf, eventually, NotingClient, startWithBridges } from '../support/mqtt/bridge-rig.ts';
 
 const run = promisify(execFile);
@@ -176,12 +177,13 @@ describe('a bridge between two brokers', () => {
 
 describe('two brokers that send each other everything', () => {
   it('pass each message on once and no more', async () => {
-    const port = await reservedPort();
+    const port = await findFixedPort();
     const loop = (name: string, servers: string[]) => {
       const rules = { out: [{ filter: 'loop/#' }], reconnectMs: 20, reconnectMaxMs: 100 };
       return startWithBridges([{ name, servers, clientId: name, ...rules }], { workers: 1 });
     };
     const one = await loop('one', [`mqtt://127.0.0.1:${port}`]);
+    onTestFinished(() => one.kill());
     const other = await startWithBridges(
       [
         {
@@ -191,6 +193,7 @@ describe('two brokers that send each other everything', () => {
       ],
       { workers: 1, flags: ['--set', `listeners.0.address=127.0.0.1:${port}`] },
     );
+    onTestFinished(() => other.kill());
     await Promise.all([bridgeIs(one, 'one', 'connected'), bridgeIs(other, 'other', 'connected')]);
     const here = await (await client(one)).subscribe('loop/#');
     const there = await (await client(other)).subscribe('loop/#');
@@ -208,8 +211,3 @@ describe('two brokers that send each other everything', () => {
     await Promise.all([one.stop(), other.stop()]);
   });
 });
-
-async function reservedPort(): Promise<number> {
-  const { findFreePort } = await import('../unit/cli/support.ts');
-  return findFreePort();
-}

@@ -5,9 +5,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { findFixedPort } from './fixed-port.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -71,24 +71,6 @@ async function runBlocks(
   endGroup(shell.pid);
   return [output, status];
 }
-
-/** A free port that the system gives nobody who asks for any: pages start servers on such ones too. */
-async function findFixedPort(): Promise<number> {
-  for (let port = firstPort + Math.floor(Math.random() * 10_000); ; port += 1) {
-    const server = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false));
-      server.listen(port, '127.0.0.1', () => resolve(true));
-    });
-    if (!isFree) continue;
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
-}
-
-/** Below those that Linux and macOS give to sockets of their own choice. */
-const firstPort = 20_000;
 
 function endGroup(pid: number | undefined): void {
   try {

@@ -1,4 +1,4 @@
-/** Java clients: Eclipse Paho with MQTT 3.1, 3.1.1 and 5, the HiveMQ client with MQTT 3.1.1 and 5. */
+/** Java clients: Eclipse Paho with MQTT 3.1.1 and 5, the HiveMQ client with MQTT 3.1.1 and 5. */
 import { beforeAll } from 'vitest';
 import { ensureJavaAgent } from '../../scripts/interop-setup.ts';
 import { describeCommon } from './support/common-suite.ts';
@@ -11,7 +11,6 @@ beforeAll(() => {
 }, setupLimitMs);
 
 const paho = new JavaLibrary('paho');
-describeCommon(paho, 3);
 describeCommon(paho, 4);
 
 const paho5 = new JavaLibrary('paho 5');

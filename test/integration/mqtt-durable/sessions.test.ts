@@ -32,6 +32,19 @@ describe('a durable session', () => {
     expect(payloadsOf(await third.packets(2))).toEqual(['two', 'three']);
   });
 
+  it('has what it subscribed to, also when the client does not wait for SUBACK and leaves', async () => {
+    const hasty = await broker.connect(lasting('hasty'));
+    hasty.send(
+      { cmd: 'subscribe', messageId: 7, subscriptions: [{ topic: 'hasty/+', qos: 1 }] },
+      { cmd: 'disconnect', reasonCode: 0 },
+    );
+    expect(await hasty.closed()).toMatchObject([{ cmd: 'suback', granted: [1] }]);
+    const writer = await broker.connect({ clientId: 'hasty-writer' });
+    await publishStored(writer, 'hasty/1', 'kept');
+    const back = await broker.connect(lasting('hasty'));
+    expect(payloadsOf(await back.packets(1))).toEqual(['kept']);
+  });
+
   it('is forgotten by a clean start on any worker, its will published', async () => {
     const watcher = await broker.connect({ clientId: 'watcher' });
     await watcher.subscribe('will', 0);

@@ -114,6 +114,8 @@ export class ClientState implements Link {
   endsWithWill = true;
   /** Its session is being looked for, or stored. */
   isWaitingForSession = false;
+  /** Subscriptions are being stored: what the client sent behind them, such as DISCONNECT, waits for that. */
+  isStoring = false;
   /** Acknowledgements that wait for the disk; null until the first one does. */
   pendingAnswers: PendingAnswers | null = null;
   /** Packets received since the timer looked last; keep-alive wants at least one. */
@@ -172,6 +174,17 @@ export class ClientState implements Link {
     }
     this.connection.write(packet, 0, packet.length);
     this.host.metrics.countSent(packet[0] >> 4, 1);
+  }
+
+  /** Tells `answer` when the subscriptions of a kept session are stored, 0, or the reason why not. Nothing is read until then. */
+  whenStored(session: Session, answer: (reasonCode: number) => void): void {
+    this.isStoring = true;
+    this.connection.pauseReading();
+    this.host.registry.kept?.whenStored(session, (reasonCode) => {
+      this.isStoring = false;
+      answer(reasonCode);
+      if (!this.connection.closed) this.connection.resumeReading();
+    });
   }
 
   adopt(permissions: Permissions): void {

@@ -51,7 +51,8 @@ export class Client extends ClientState implements ConnectionHandler {
       if (this.connection.closed) return end;
       if (next === position) break; // Held back: presented again when other workers have caught up.
       position = next;
-      if (this.phase === Phase.CLAIMING) break; // Reading goes on when the session is there.
+      // Reading goes on when the session is there, or its subscriptions are stored.
+      if (this.phase === Phase.CLAIMING || this.isStoring) break;
       if (this.workBytes > workBytesMax) {
         this.yieldTurn();
         break;

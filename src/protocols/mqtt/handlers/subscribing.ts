@@ -31,7 +31,7 @@ export function onSubscribe(client: ClientState, session: Session, packet: Subsc
   const finished = (): void => {
     unfinished--;
     if (unfinished > 0 || client.connection.closed) return;
-    if (session.isKept && granted.length > 0) client.host.registry.kept?.whenStored(session, answer);
+    if (session.isKept && granted.length > 0) client.whenStored(session, answer);
     else answer(0);
   };
   const identifier = packet.subscriptionIdentifier ?? 0;
@@ -230,6 +230,6 @@ export function onUnsubscribe(client: ClientState, session: Session, packet: Uns
       failure === 0 ? reasonCodes : reasonCodes.map((code) => (code === ReasonCode.SUCCESS ? failure : code));
     client.send(generateUnsuback({ packetId: packet.packetId, reasonCodes: codes }, client.level));
   };
-  if (session.isKept) client.host.registry.kept?.whenStored(session, answer);
+  if (session.isKept) client.whenStored(session, answer);
   else answer(0);
 }

@@ -3,27 +3,16 @@
  * is added beside the real one, kills on command.
  */
 import mqtt from 'mqtt';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Checkout, checkoutWithEcho } from '../support/echo/checkout.ts';
-import { Program, until } from '../support/echo/program.ts';
+import { expect, it } from 'vitest';
+import { until } from '../support/echo/program.ts';
+import { twoWorkers } from '../support/echo/two-workers.ts';
 
 const MESSAGE_COUNT = 3_000;
 
-let checkout: Checkout;
-let program: Program;
-
-beforeAll(async () => {
-  checkout = checkoutWithEcho();
-  // In turn, so that the test knows who is where.
-  const flags = ['--workers', '2', '--set', 'sharding=round-robin', '--mqtt', '127.0.0.1:0'];
-  program = await Program.start(checkout.path, { flags });
-});
-afterAll(async () => {
-  await program.kill();
-  checkout.remove();
-});
+const running = twoWorkers();
 
 it('a thrown error on one worker loses no acknowledged message of the other, and its clients come back', async () => {
+  const program = running();
   const url = `mqtt://127.0.0.1:${program.ports.get('mqtt')}`;
   const killer = await program.connect();
   expect(await killer.ask('hello')).toBe('w0 hello');

@@ -9,15 +9,14 @@
 
 import type { SubscriptionIndex } from '../routing/subscription-index.ts';
 import { matches } from '../routing/topic.ts';
-import { codeOf } from '../transactions/internal-stream.ts';
 import type { StoredBatch } from './batch-cache.ts';
 import { flightTransitions, receiptTransitions } from './delivery-state.ts';
 import { filterOfGroup } from './groups/group-key.ts';
 import type { LiveSubscription, LogFeed } from './log-feed.ts';
+import { afterSkips, isDamage, planFrom } from './log-reading.ts';
 import type { MessageLog } from './message-log.ts';
 import { MessageView, type NewMessage } from './message-record.ts';
-import { sourcesIn } from './message-survey.ts';
-import { ReadPlan } from './read-plan.ts';
+import type { ReadPlan } from './read-plan.ts';
 import {
   dirtyPart,
   type Flight,
@@ -124,10 +123,6 @@ export interface OnlineHost {
   detached(session: OnlineSession): void;
 }
 
-const sourcesMax = 20_000;
-const scanOffsetsMax = 65_536;
-/** A session that is so near behind what is not indexed yet reads the log instead of waiting. */
-const scanInsteadOfWaiting = 4096;
 const matchCacheMax = 1024;
 const readBytes = { dense: 256 * 1024, sparse: 16 * 1024 } as const;
 
@@ -449,7 +444,7 @@ export class OnlineSession {
     const feed = host.feeds[partition];
     const { entry } = this;
     let used = 0;
-    let position = this.#afterSkips(partition, Math.max(host.table.position(entry, partition), feed.logStart));
+    let position = afterSkips(this.entry, partition, Math.max(host.table.position(entry, partition), feed.logStart));
     while (used < budget) {
       if (position >= feed.tail) {
         this.#isLive[partition] = true;
@@ -461,11 +456,11 @@ export class OnlineSession {
       const next = plan.next(position);
       if (next >= plan.end) {
         this.#plans[partition] = null;
-        position = this.#afterSkips(partition, Math.max(position, plan.end));
+        position = afterSkips(this.entry, partition, Math.max(position, plan.end));
         used += 1;
         continue;
       }
-      const skipped = this.#afterSkips(partition, next);
+      const skipped = afterSkips(this.entry, partition, next);
       if (skipped > next) {
         position = skipped;
         continue;
@@ -487,36 +482,14 @@ export class OnlineSession {
   #planFor(partition: number, position: number): ReadPlan | null {
     const known = this.#plans[partition];
     if (known !== null && known.end > position) return known;
-    const feed = this.#host.feeds[partition];
-    const { index, tail } = feed;
-    const span = index.spanAt(position);
-    let plan: ReadPlan;
-    if (span !== null) {
-      const end = Math.min(span.to, tail);
-      const filters = this.#live.map(({ subscription: { filter, since } }) => ({
-        filter,
-        since: since[partition] ?? 0,
-      }));
-      const sources = sourcesIn(span, filters, position, end, sourcesMax);
-      plan = new ReadPlan(sources, position, sources === null ? Math.min(end, position + scanOffsetsMax) : end);
-    } else {
-      const end = Math.min(index.nextFrom(position) ?? tail, tail);
-      if (feed.willCover(position) && end - position > scanInsteadOfWaiting) {
-        feed.waiting.add(this);
-        return null;
-      }
-      plan = new ReadPlan(null, position, Math.min(end, position + scanOffsetsMax));
-    }
-    this.#plans[partition] = plan;
+    const plan = planFrom(
+      this.#host.feeds[partition],
+      position,
+      () => this.#live.map(({ subscription: { filter, since } }) => ({ filter, since: since[partition] ?? 0 })),
+      this,
+    );
+    if (plan !== null) this.#plans[partition] = plan;
     return plan;
-  }
-
-  /** Behind what a limit has dropped. */
-  #afterSkips(partition: number, position: number): number {
-    for (const skip of this.entry.skips ?? []) {
-      if (skip.partition === partition && position >= skip.from && position < skip.to) return skip.to;
-    }
-    return position;
   }
 
   /** The batch of an offset; null when it is being read: `pump` is called then. `gone` when it cannot be read any more. */
@@ -545,12 +518,7 @@ export class OnlineSession {
       this.#host.loadEnds();
     } catch (error) {
       this.#host.loadEnds();
-      const code = codeOf(error);
-      if (code === null) throw error;
-      if (code === 'STORAGE_OFFSET_OUT_OF_RANGE') {
-        const places = await feed.partition.places().catch(() => null);
-        if (places !== null) feed.trimmed(places.logStartOffset);
-      } else if (code === 'STORAGE_CORRUPTED') this.#passDamage(feed.number, offset);
+      if (await isDamage(feed, error)) this.#passDamage(feed.number, offset);
       this.#isLoading = false;
       this.#host.pumpLater(this);
     }

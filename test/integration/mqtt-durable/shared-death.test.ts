@@ -3,29 +3,18 @@
  * member of each group, with QoS 2 at one of them and once. The toy protocol, which is added beside the real one, kills on command.
  */
 import mqtt from 'mqtt';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Checkout, checkoutWithEcho } from '../../support/echo/checkout.ts';
-import { Program, until } from '../../support/echo/program.ts';
+import { expect, it } from 'vitest';
+import { until } from '../../support/echo/program.ts';
+import { twoWorkers } from '../../support/echo/two-workers.ts';
 
 const messageCount = 900;
 /** Enough that each of two workers owns some. */
 const groups = ['g0', 'g1', 'g2', 'g3'];
 
-let checkout: Checkout;
-let program: Program;
-
-beforeAll(async () => {
-  checkout = checkoutWithEcho();
-  // In turn, so that each worker has a member.
-  const flags = ['--workers', '2', '--set', 'sharding=round-robin', '--mqtt', '127.0.0.1:0'];
-  program = await Program.start(checkout.path, { flags });
-});
-afterAll(async () => {
-  await program.kill();
-  checkout.remove();
-});
+const running = twoWorkers();
 
 it('groups whose members, or owner, die lose nothing that was acknowledged', async () => {
+  const program = running();
   const url = `mqtt://127.0.0.1:${program.ports.get('mqtt')}`;
   const members = await Promise.all(
     ['one', 'two', 'three', 'four'].map((clientId) =>

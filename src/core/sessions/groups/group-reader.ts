@@ -4,13 +4,12 @@
  */
 import type { SubscriptionIndex } from '../../routing/subscription-index.ts';
 import { matches } from '../../routing/topic.ts';
-import { codeOf } from '../../transactions/internal-stream.ts';
 import type { StoredBatch } from '../batch-cache.ts';
 import type { FeedReader, LiveSubscription, LogFeed } from '../log-feed.ts';
+import { afterSkips, isDamage, planFrom } from '../log-reading.ts';
 import { MessageView } from '../message-record.ts';
-import { sourcesIn } from '../message-survey.ts';
 import type { DropCounts } from '../online-session.ts';
-import { ReadPlan } from '../read-plan.ts';
+import type { ReadPlan } from '../read-plan.ts';
 import type { SessionEntry } from '../session-entry.ts';
 import { applyLimits, forgetSkips, type SessionLimits } from '../session-limits.ts';
 import type { SessionTable } from '../session-table.ts';
@@ -32,9 +31,6 @@ export interface GroupReaderUser {
   wakeLater(): void;
 }
 
-const sourcesMax = 20_000;
-const scanOffsetsMax = 65_536;
-const scanInsteadOfWaiting = 4096;
 const readBytes = { dense: 256 * 1024, sparse: 16 * 1024 } as const;
 
 export class GroupReader implements FeedReader {
@@ -169,7 +165,7 @@ export class GroupReader implements FeedReader {
     const feed = feeds[partition];
     let used = 0;
     let isStopped = false;
-    let position = this.#afterSkips(partition, Math.max(table.position(this.entry, partition), feed.logStart));
+    let position = afterSkips(this.entry, partition, Math.max(table.position(this.entry, partition), feed.logStart));
     while (used < budget) {
       if (position >= feed.tail) {
         this.#isLive[partition] = true;
@@ -180,11 +176,11 @@ export class GroupReader implements FeedReader {
       const next = plan === null ? position : plan.next(position);
       if (plan !== null && next >= plan.end) {
         this.#plans[partition] = null;
-        position = this.#afterSkips(partition, Math.max(position, plan.end));
+        position = afterSkips(this.entry, partition, Math.max(position, plan.end));
         used += 1;
         continue;
       }
-      const skipped = this.#afterSkips(partition, next);
+      const skipped = afterSkips(this.entry, partition, next);
       position = skipped;
       if (skipped > next) continue;
       const batch = plan === null ? null : this.#fetch(partition, next, plan.isDense);
@@ -214,32 +210,14 @@ export class GroupReader implements FeedReader {
   #planFor(partition: number, position: number): ReadPlan | null {
     const known = this.#plans[partition];
     if (known !== null && known.end > position) return known;
-    const feed = this.#host.feeds[partition];
-    const { index, tail } = feed;
-    const span = index.spanAt(position);
-    let plan: ReadPlan;
-    if (span !== null) {
-      const end = Math.min(span.to, tail);
-      const filters = [{ filter: this.#filter, since: this.since[partition] ?? 0 }];
-      const sources = sourcesIn(span, filters, position, end, sourcesMax);
-      plan = new ReadPlan(sources, position, sources === null ? Math.min(end, position + scanOffsetsMax) : end);
-    } else {
-      const end = Math.min(index.nextFrom(position) ?? tail, tail);
-      if (feed.willCover(position) && end - position > scanInsteadOfWaiting) {
-        feed.waiting.add(this);
-        return null;
-      }
-      plan = new ReadPlan(null, position, Math.min(end, position + scanOffsetsMax));
-    }
-    this.#plans[partition] = plan;
+    const plan = planFrom(
+      this.#host.feeds[partition],
+      position,
+      () => [{ filter: this.#filter, since: this.since[partition] ?? 0 }],
+      this,
+    );
+    if (plan !== null) this.#plans[partition] = plan;
     return plan;
-  }
-
-  #afterSkips(partition: number, position: number): number {
-    for (const skip of this.entry.skips ?? []) {
-      if (skip.partition === partition && position >= skip.from && position < skip.to) return skip.to;
-    }
-    return position;
   }
 
   #fetch(partition: number, offset: number, isDense: boolean): StoredBatch | 'gone' | null {
@@ -264,12 +242,7 @@ export class GroupReader implements FeedReader {
       this.#heldOf = feed.number;
       this.#user.wake();
     } catch (error) {
-      const code = codeOf(error);
-      if (code === null) throw error;
-      if (code === 'STORAGE_OFFSET_OUT_OF_RANGE') {
-        const places = await feed.partition.places().catch(() => null);
-        if (places !== null) feed.trimmed(places.logStartOffset);
-      } else if (code === 'STORAGE_CORRUPTED') {
+      if (await isDamage(feed, error)) {
         this.#host.drops.damaged += 1;
         this.#damaged = { partition: feed.number, offset };
       }

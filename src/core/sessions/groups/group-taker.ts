@@ -1,9 +1,10 @@
 /**
  * A member on its own slot: takes what the group gives it when it has room, in the order in which it came. Thread: the slot's.
  */
-import { codeOf } from '../../transactions/internal-stream.ts';
+
 import type { StoredBatch } from '../batch-cache.ts';
 import type { LogFeed } from '../log-feed.ts';
+import { isDamage } from '../log-reading.ts';
 import { MessageView } from '../message-record.ts';
 import type { DropCounts } from '../online-session.ts';
 import { giveFlag } from './group-messages.ts';
@@ -166,12 +167,7 @@ export class GroupTaker {
       if (batch === null) this.#host.later(this);
       else this.pump();
     } catch (error) {
-      const code = codeOf(error);
-      if (code === null) throw error;
-      if (code === 'STORAGE_OFFSET_OUT_OF_RANGE') {
-        const places = await feed.partition.places().catch(() => null);
-        if (places !== null) feed.trimmed(places.logStartOffset);
-      } else if (code === 'STORAGE_CORRUPTED') this.#passDamage(feed.number, offset);
+      if (await isDamage(feed, error)) this.#passDamage(feed.number, offset);
       this.#isLoading = false;
       this.#host.later(this);
     }

@@ -20,17 +20,15 @@ function send(): void {
   if (isOver) return;
   const value = `${prefix}-${sent++}`;
   partition.append(batchOf(value), ({ error, baseOffset }) => {
-    // Blocks until it is out, as pipes do on Linux: a kill takes nothing back.
-    process.stdout.write(error === null ? `ack ${baseOffset} ${value}\n` : `code ${error.code}\n`);
     if (error?.code === 'STORAGE_CLOSED') isOver = true;
-    send();
+    // The next one only when this line is out: when the reader is slow, a kill takes back no more lines than appends are under way.
+    process.stdout.write(error === null ? `ack ${baseOffset} ${value}\n` : `code ${error.code}\n`, send);
   });
 }
 
 process.once('SIGTERM', () => {
   void broker.stop().then(() => {
-    process.stdout.write('stopped\n');
-    process.exit(0);
+    process.stdout.write('stopped\n', () => process.exit(0));
   });
 });
 process.stdout.write('ready\n');

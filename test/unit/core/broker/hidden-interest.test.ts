@@ -4,7 +4,7 @@ import { HiddenInterest } from '../../../../src/core/broker/hidden-interest.ts';
 import { createInterestTable, InterestTable } from '../../../../src/core/routing/interest-table.ts';
 
 function workers(count: number) {
-  const table = createInterestTable(count, { bucketBits: 10 });
+  const table = createInterestTable(count, { bucketBits: 10, seed: 5 });
   const groups = new Set<string>();
   const views = Array.from({ length: count }, (_, index) => {
     return new HiddenInterest(new InterestTable(table, index), () => groups);

@@ -50,7 +50,7 @@ class Worker {
           logBytesMax: 1e9,
           sessionsMax: 100,
         },
-        interest: createInterestTable(4, { bucketBits: 10 }),
+        interest: createInterestTable(4, { bucketBits: 10, seed: 5 }),
       },
       metrics: new ThreadMetrics(layout, new CounterBlock(createCounters(layout.slotCount))),
       log: createLogger({ level: 'error', format: 'text', write: () => undefined }),

@@ -3,24 +3,31 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { testSeed } from '../support/seed.ts';
 import { mqttKillRounds } from './kill-rounds.ts';
 import { offlineRun } from './offline-run.ts';
 
 async function rounds(count: number, settings: Record<string, unknown> = {}) {
   const data = mkdtempSync(join(tmpdir(), 'ringmq-mqtt-'));
-  const seed = Math.floor(Math.random() * 2 ** 31);
   try {
     const broker = { settings };
-    const result = await mqttKillRounds({ rounds: count, seed, loadMsMax: 300, data, broker, say: () => undefined });
-    return { seed, ...result };
+    const result = await mqttKillRounds({
+      rounds: count,
+      seed: testSeed,
+      loadMsMax: 300,
+      data,
+      broker,
+      say: () => undefined,
+    });
+    return result;
   } finally {
     rmSync(data, { recursive: true });
   }
 }
 
 it('what was acknowledged arrives over kill -9: 3 rounds', { timeout: 120_000 }, async () => {
-  const { seed, problems, received } = await rounds(3);
-  expect(problems, `seed ${seed}`).toEqual([]);
+  const { problems, received } = await rounds(3);
+  expect(problems, `seed ${testSeed}`).toEqual([]);
   expect(received).toBeGreaterThan(0);
 });
 

@@ -3,9 +3,11 @@
  *
  *   node test/mqtt/run.ts [--scenario kill] [--rounds 200] [--seed 1] [--load-ms 400] [--folder DIR]
  *   node test/mqtt/run.ts --scenario offline [--sessions 10000] [--messages 10000] [--come-back 20] [--folder DIR]
+ *   node test/mqtt/run.ts --scenario stored [--sessions 1000000] [--retained 0] [--come-back 1000] [--folder DIR]
  *
  * `kill`: kill -9 of the broker under load. Everything that was acknowledged has to arrive, in order, with QoS 2 once.
  * `offline`: bytes written for messages that sessions which are away want, with one session and with many. Many may take a tenth more.
+ * `stored`: how long a broker takes to serve that many sessions and retained values again after kill -9; some of them are asked for.
  *
  * Status 0: it held; 1: it did not.
  */
@@ -15,6 +17,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { mqttKillRounds } from './kill-rounds.ts';
 import { type OfflineResult, offlineRun } from './offline-run.ts';
+import { storedRun } from './stored-run.ts';
 
 const { values } = parseArgs({
   options: {
@@ -22,9 +25,10 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '200' },
     seed: { type: 'string', default: '1' },
     'load-ms': { type: 'string', default: '400' },
-    sessions: { type: 'string', default: '10000' },
+    sessions: { type: 'string' },
     messages: { type: 'string', default: '10000' },
-    'come-back': { type: 'string', default: '20' },
+    'come-back': { type: 'string' },
+    retained: { type: 'string', default: '0' },
     folder: { type: 'string', default: tmpdir() },
   },
 });
@@ -35,10 +39,10 @@ function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-function numberOf(flag: keyof typeof values): number {
-  const value = Number(values[flag]);
-  if (!Number.isInteger(value) || value < 1)
-    throw new Error(`Cannot use --${flag} "${values[flag]}": expected a whole number above 0`);
+function numberOf(flag: keyof typeof values, byDefault = 0, minimum = 1): number {
+  const value = Number(values[flag] ?? byDefault);
+  if (!Number.isInteger(value) || value < minimum)
+    throw new Error(`Cannot use --${flag} "${values[flag]}": expected a whole number, at least ${minimum}`);
   return value;
 }
 
@@ -62,7 +66,7 @@ async function kill(): Promise<boolean> {
 }
 
 async function offline(): Promise<boolean> {
-  const [sessions, messages, back] = [numberOf('sessions'), numberOf('messages'), numberOf('come-back')];
+  const [sessions, messages, back] = [numberOf('sessions', 10_000), numberOf('messages'), numberOf('come-back', 20)];
   const { folder } = values;
   const one = await offlineRun({ sessions: 1, messages, comeBack: 1, folder });
   describe(1, messages, one);
@@ -82,9 +86,23 @@ function describe(sessions: number, messages: number, result: OfflineResult): vo
   say(`  ${received} received by those that came back, in ${comeBackS.toFixed(2)} s`);
 }
 
+async function stored(): Promise<boolean> {
+  const sessions = numberOf('sessions', 1_000_000, 0);
+  const retained = numberOf('retained', 0, 0);
+  const samples = numberOf('come-back', 1_000);
+  const { folder } = values;
+  const { problems, ...figures } = await storedRun({ sessions, retained, samples, folder, say });
+  say(JSON.stringify(figures));
+  if (figures.retainedFound < Math.min(retained, samples)) problems.push('retained values are missing');
+  say(problems.length === 0 ? 'everything held' : `${problems.length} PROBLEMS`);
+  for (const problem of problems.slice(0, 20)) say(`- ${problem}`);
+  return problems.length === 0;
+}
+
 const scenarios = new Map<string, () => Promise<boolean>>([
   ['kill', kill],
   ['offline', offline],
+  ['stored', stored],
 ]);
 const scenario = scenarios.get(values.scenario);
 if (scenario === undefined)

@@ -7,6 +7,7 @@ import type { LocatingPartition, ReadPlan } from '../core/ports/read-plan.ts';
 import type {
   AppendAnswer,
   AppendDone,
+  CommittedListener,
   PartitionPlaces,
   ReadAnswer,
   ReadRequest,
@@ -49,7 +50,7 @@ export class JournalPartition implements LocatingPartition {
   readonly #host: JournalHost;
   #log: PartitionLog | null;
   #isRemoved = false;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<CommittedListener>();
 
   constructor(host: JournalHost, name: string, folder: string, directory: LogDirectory, settings: StreamSettings) {
     this.name = name;
@@ -111,7 +112,7 @@ export class JournalPartition implements LocatingPartition {
     return this.between((log) => log.deleteRecordsBefore(offset));
   }
 
-  onCommitted(listener: () => void): () => void {
+  onCommitted(listener: CommittedListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -164,7 +165,7 @@ export class JournalPartition implements LocatingPartition {
       return;
     }
     done(answer);
-    if (!answer.isDuplicate) for (const listener of this.#listeners) listener();
+    if (!answer.isDuplicate) for (const listener of this.#listeners) listener(answer.lastOffset + 1);
   }
 
   #refuse(error: StorageError, wasSound: boolean, done: AppendDone): void {

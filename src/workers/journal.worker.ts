@@ -2,7 +2,6 @@
  * Entry of the journal worker's thread: it hosts the storage of the node. The main thread starts it and sends `start` first; links of
  * the threads that use it may come before the store is open and wait until then.
  */
-import process from 'node:process';
 import { parentPort } from 'node:worker_threads';
 import { createLogger, type RootLogger } from '../observability/log.ts';
 import { Doorbell } from '../shm/doorbell.ts';

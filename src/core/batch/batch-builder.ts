@@ -3,7 +3,7 @@
  */
 
 import { assert } from '../../std/assert.ts';
-import { batchHeaderBytes, batchLengthEnd, batchMagic, sealBatch, writeInt64 } from './batch-format.ts';
+import { batchHeaderBytes, writeBatchHeader } from './batch-format.ts';
 import { varintSize, writeVarint } from './varint.ts';
 
 export interface NewRecord {
@@ -93,18 +93,10 @@ export class BatchBuilder {
     assert(lastOffsetDelta >= Math.max(0, this.#lastDelta), 'a batch covers its records');
     const bytes = this.#bytes.subarray(0, this.#end);
     const { attributes = 0, producerId = -1, producerEpoch = -1, baseSequence = -1 } = this.#options;
-    bytes.fill(0, 0, 16);
-    bytes.writeInt32BE(this.#end - batchLengthEnd, 8);
-    bytes[16] = batchMagic;
-    bytes.writeInt16BE(attributes, 21);
-    bytes.writeInt32BE(lastOffsetDelta, 23);
-    writeInt64(bytes, this.#baseTimestamp, 27);
-    writeInt64(bytes, this.#maxTimestamp, 35);
-    writeInt64(bytes, producerId, 43);
-    bytes.writeInt16BE(producerEpoch, 51);
-    bytes.writeInt32BE(baseSequence, 53);
-    bytes.writeInt32BE(this.#count, 57);
-    sealBatch(bytes, 0, this.#end);
+    const baseTimestamp = this.#baseTimestamp;
+    const maxTimestamp = this.#maxTimestamp;
+    const numbers = { attributes, lastOffsetDelta, baseTimestamp, maxTimestamp, recordCount: this.#count };
+    writeBatchHeader(bytes, { ...numbers, producerId, producerEpoch, baseSequence });
     const batch = Buffer.from(bytes);
     this.#end = batchHeaderBytes;
     this.#count = 0;

@@ -49,6 +49,17 @@ export interface BatchHeader {
   readonly recordCount: number;
 }
 
+export interface NewBatchHeader {
+  readonly attributes: number;
+  readonly lastOffsetDelta: number;
+  readonly baseTimestamp: number;
+  readonly maxTimestamp: number;
+  readonly producerId: number;
+  readonly producerEpoch: number;
+  readonly baseSequence: number;
+  readonly recordCount: number;
+}
+
 /** A signed 64-bit number; exact up to 2^53. */
 export function readInt64(bytes: Buffer, at: number): number {
   return bytes.readInt32BE(at) * two32 + bytes.readUInt32BE(at + 4);
@@ -123,6 +134,22 @@ export function hasSoundCrc(bytes: Buffer, at: number, size: number): boolean {
 export function assignPlace(bytes: Buffer, at: number, baseOffset: number, leaderEpoch: number): void {
   writeInt64(bytes, baseOffset, at);
   bytes.writeInt32BE(leaderEpoch, at + 12);
+}
+
+/** Writes the header of a batch that fills `bytes` and whose records are there, and its CRC. It has no place yet. */
+export function writeBatchHeader(bytes: Buffer, header: NewBatchHeader): void {
+  bytes.fill(0, 0, 16);
+  bytes.writeInt32BE(bytes.length - batchLengthEnd, 8);
+  bytes[16] = batchMagic;
+  bytes.writeInt16BE(header.attributes, 21);
+  bytes.writeInt32BE(header.lastOffsetDelta, 23);
+  writeInt64(bytes, header.baseTimestamp, 27);
+  writeInt64(bytes, header.maxTimestamp, 35);
+  writeInt64(bytes, header.producerId, 43);
+  bytes.writeInt16BE(header.producerEpoch, 51);
+  bytes.writeInt32BE(header.baseSequence, 53);
+  bytes.writeInt32BE(header.recordCount, 57);
+  sealBatch(bytes, 0, bytes.length);
 }
 
 /** Makes the time of the append the time of all records of the batch at `at`, with a new CRC. */

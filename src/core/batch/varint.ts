@@ -8,6 +8,7 @@ const two28 = 0x1000_0000;
 /** Bytes that `value` takes. */
 export function varintSize(value: number): number {
   if (value >= -64 && value < 64) return 1;
+  if (value >= -8192 && value < 8192) return 2;
   let rest = value >= 0 ? value * 2 : value * -2 - 1;
   let size = 1;
   while (rest >= 128) {
@@ -19,6 +20,17 @@ export function varintSize(value: number): number {
 
 /** Writes `value` at `at`; answers where it ends. */
 export function writeVarint(target: Buffer, value: number, at: number): number {
+  // Nearly all there are: lengths and counts up to 8 KiB.
+  if (value >= 0 && value < 8192) {
+    const zigzag = value << 1;
+    if (zigzag < 128) {
+      target[at] = zigzag;
+      return at + 1;
+    }
+    target[at] = (zigzag & 127) | 128;
+    target[at + 1] = zigzag >>> 7;
+    return at + 2;
+  }
   let rest = value >= 0 ? value * 2 : value * -2 - 1;
   while (rest >= 128) {
     target[at] = (rest % 128) | 128;

@@ -95,6 +95,9 @@ export interface StreamSettings {
   readonly segmentBytes?: number;
 }
 
+/** `end`: what is new lies below it, if that is known. Who has read up to there already need not look. */
+export type CommittedListener = (end?: number) => void;
+
 export interface StreamPartition {
   readonly name: string;
   /**
@@ -110,7 +113,7 @@ export interface StreamPartition {
   /** Forgets what lies below `offset`, up to the high watermark; answers the new start of the log. */
   deleteBefore(offset: number): Promise<number>;
   /** Told, some time after they grew, that there is something new to read; answers how to end it. */
-  onCommitted(listener: () => void): () => void;
+  onCommitted(listener: CommittedListener): () => void;
 }
 
 /**

@@ -2,36 +2,48 @@
  * The batches of one message log that this thread has lately read or written, so that sessions that come back together read once, and
  * a message is found by its offset without walking. Bounded in bytes. Thread: the owner of the sessions; one per message log.
  */
+import { assert } from '../../std/assert.ts';
+import { ownedCopy } from '../../std/owned-copy.ts';
 import { batchHeaderBytes, isCompressed, isControl, readBatchHeader } from '../batch/batch-format.ts';
 import { RecordCursor } from '../batch/record-cursor.ts';
 import { VarintReader } from '../batch/varint.ts';
 import type { StreamPartition } from '../ports/stream-store.ts';
+import { BatchArena } from './batch-arena.ts';
 
 /** What an entry takes beside its bytes. */
 const entryBytes = 256;
+/** A batch may be a view of memory that is up to so many times as large. */
+const wholeShareMax = 4;
+const nothing = Buffer.alloc(0);
+const noStarts = new Int32Array(0);
 
-/** One batch and where its records are. Never changed. */
+/** One batch and where its records are. Never changed. One of the cache is valid in the turn in which it was found, and longer with `keep`. */
 export class StoredBatch {
-  readonly bytes: Buffer;
+  bytes: Buffer;
   readonly baseOffset: number;
   readonly nextOffset: number;
   readonly baseTimestamp: number;
   /** Behind the last record. */
   readonly limit: number;
   /** By offset minus base offset; -1: no record. */
-  readonly starts: Int32Array;
+  starts: Int32Array;
   /** Cache's clock when it was last found. */
   usedAt = 0;
+  /** Its memory is the arena's, and is used again. */
+  isBorrowed: boolean;
 
-  constructor(bytes: Buffer, at: number) {
+  /** `starts`: where the records are, when that is known. */
+  constructor(bytes: Buffer, at: number, starts: Int32Array | null = null, isBorrowed = false) {
     const { baseOffset, lastOffset, size, baseTimestamp, attributes, recordCount } = readBatchHeader(bytes, at);
-    this.bytes = bytes;
+    this.isBorrowed = isBorrowed;
+    this.bytes = isBorrowed ? bytes : apart(bytes, at + size);
     this.baseOffset = baseOffset;
     this.nextOffset = lastOffset + 1;
     this.baseTimestamp = baseTimestamp;
     this.limit = at + size;
     const span = lastOffset + 1 - baseOffset;
-    this.starts = new Int32Array(span);
+    this.starts = starts ?? new Int32Array(span);
+    if (starts !== null) return;
     if (isControl(attributes) || isCompressed(attributes) || recordCount === 0) this.starts.fill(-1);
     else if (recordCount === span) startsOfDense(this.starts, bytes, at + batchHeaderBytes, this.limit);
     else startsOfSparse(this.starts, bytes, at);
@@ -39,12 +51,41 @@ export class StoredBatch {
 
   /** Where the record of this offset begins, or -1. The offset lies in the batch. */
   startOf(offset: number): number {
-    return this.starts[offset - this.baseOffset];
+    const start = this.starts[offset - this.baseOffset];
+    if (start !== undefined) return start;
+    // Nobody may be given what is not its message.
+    assert(this.starts !== noStarts, 'a batch is used in the turn in which it was found');
+    return -1;
+  }
+
+  /** Makes it valid for as long as somebody has it. */
+  keep(): this {
+    if (!this.isBorrowed) return this;
+    this.isBorrowed = false;
+    const own = Buffer.allocUnsafeSlow(this.bytes.length);
+    this.bytes.copy(own);
+    this.bytes = own;
+    this.starts = this.starts.slice();
+    return this;
+  }
+
+  /** Its memory is used for others now. */
+  drop(): void {
+    this.bytes = nothing;
+    this.starts = noStarts;
   }
 
   get size(): number {
     return this.limit + entryBytes + this.starts.length * 4;
   }
+}
+
+/**
+ * Bytes that keep nothing else in memory: a view holds the whole buffer that it is a part of, the pool of small buffers or a slab of the
+ * journal's tail, which may be a hundred times as large. A quarter of it may as well stay.
+ */
+function apart(bytes: Buffer, length: number): Buffer {
+  return bytes.buffer.byteLength <= wholeShareMax * length ? bytes : ownedCopy(bytes, 0, length);
 }
 
 const reader = new VarintReader();
@@ -73,8 +114,10 @@ function startsOfSparse(starts: Int32Array, bytes: Buffer, at: number): void {
 export class BatchCache {
   readonly #partition: StreamPartition;
   readonly #bytesMax: number;
+  readonly #arena: BatchArena<StoredBatch>;
   /** Ascending, not overlapping. */
   #batches: StoredBatch[] = [];
+  /** Of those that are not in the arena. */
   #bytes = 0;
   #clock = 0;
   readonly #loads = new Map<number, Promise<StoredBatch | null>>();
@@ -84,10 +127,11 @@ export class BatchCache {
   constructor(partition: StreamPartition, bytesMax: number) {
     this.#partition = partition;
     this.#bytesMax = bytesMax;
+    this.#arena = new BatchArena(bytesMax >>> 1);
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#bytes + this.#arena.bytes;
   }
 
   /** The batch that has the offset, when it is in memory. */
@@ -113,7 +157,20 @@ export class BatchCache {
     return load;
   }
 
-  /** Takes a batch that was just written or read. Its bytes must not be changed any more. */
+  /** Takes a copy of a batch that was just written. `starts`: where its records begin. */
+  write(bytes: Buffer, starts: Int32Array): StoredBatch {
+    const arena = this.#arena;
+    const fits = arena.fits(bytes.length, starts.length);
+    if (fits) arena.makeRoom(bytes.length, starts.length, (batches) => this.#dropBorrowed(batches));
+    const copied = fits ? arena.copy(bytes, starts) : { bytes, starts };
+    const batch = new StoredBatch(copied.bytes, 0, copied.starts, true);
+    if (fits) arena.note(batch);
+    else batch.keep();
+    this.put(batch);
+    return batch;
+  }
+
+  /** Takes a batch whose bytes are not changed any more. */
   put(batch: StoredBatch): void {
     const at = this.#place(batch.baseOffset);
     if (at >= 0 && this.#batches[at].nextOffset > batch.baseOffset) return;
@@ -121,8 +178,31 @@ export class BatchCache {
     batch.usedAt = this.#clock;
     if (at + 1 === this.#batches.length) this.#batches.push(batch);
     else this.#batches.splice(at + 1, 0, batch);
+    if (batch.isBorrowed) return;
     this.#bytes += batch.size;
-    if (this.#bytes > this.#bytesMax) this.#shrink();
+    if (this.#bytes > this.#ownBytesMax) this.#shrink();
+  }
+
+  /** Of those that are not in the arena. */
+  get #ownBytesMax(): number {
+    return this.#bytesMax - this.#arena.bytes;
+  }
+
+  /** The arena needs their memory; those that were kept have some of their own by now. */
+  #dropBorrowed(batches: readonly StoredBatch[]): void {
+    const gone = new Set(batches.filter(({ isBorrowed }) => isBorrowed));
+    for (const batch of gone) batch.drop();
+    this.#batches = this.#batches.filter((batch) => !gone.has(batch));
+    this.#bytes = ownBytesOf(this.#batches);
+    if (this.#bytes > this.#ownBytesMax) this.#shrink();
+  }
+
+  /** What lies before the offset was deleted from the log. */
+  forgetBefore(offset: number): void {
+    const count = this.#place(offset) + 1;
+    const ended = count > 0 && this.#batches[count - 1].nextOffset > offset ? count - 1 : count;
+    this.#batches.splice(0, ended);
+    this.#bytes = ownBytesOf(this.#batches);
   }
 
   async #load(offset: number, bytesMax: number): Promise<StoredBatch | null> {
@@ -157,15 +237,20 @@ export class BatchCache {
 
   /** Lets about a third go, those that were not found for longest, so that a batch costs O(log n) on average. */
   #shrink(): void {
-    const order = Float64Array.from(this.#batches, ({ usedAt }) => usedAt).sort();
+    let own = this.#batches.filter(({ isBorrowed }) => !isBorrowed);
+    const order = Float64Array.from(own, ({ usedAt }) => usedAt).sort();
     let threshold = order[Math.floor(order.length / 3)];
-    for (;;) {
-      const kept = this.#batches.filter(({ usedAt }) => usedAt > threshold);
-      if (kept.length === 0) kept.push(...this.#batches.slice(-1));
-      this.#batches = kept;
-      this.#bytes = kept.reduce((sum, { size }) => sum + size, 0);
-      if (this.#bytes <= this.#bytesMax || kept.length === 1) return;
-      threshold = kept.reduce((sum, { usedAt }) => sum + usedAt, 0) / kept.length;
-    }
+    do {
+      const kept = own.filter(({ usedAt }) => usedAt > threshold);
+      own = kept.length === 0 ? own.slice(-1) : kept;
+      this.#bytes = ownBytesOf(own);
+      threshold = own.reduce((sum, { usedAt }) => sum + usedAt, 0) / own.length;
+    } while (this.#bytes > this.#ownBytesMax && own.length > 1);
+    const left = new Set(own);
+    this.#batches = this.#batches.filter((batch) => batch.isBorrowed || left.has(batch));
   }
+}
+
+function ownBytesOf(batches: readonly StoredBatch[]): number {
+  return batches.reduce((sum, { isBorrowed, size }) => (isBorrowed ? sum : sum + size), 0);
 }

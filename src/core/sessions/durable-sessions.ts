@@ -6,8 +6,9 @@
 import { filterError } from '../routing/topic.ts';
 import type { SessionInterest } from './interest.ts';
 import type { LogFeed } from './log-feed.ts';
-import type { MessageLog, MessageStored } from './message-log.ts';
-import type { NewMessage } from './message-record.ts';
+import type { MessageStored } from './message-batch.ts';
+import type { MessageLog } from './message-log.ts';
+import type { MessageRun, NewMessage } from './message-record.ts';
 import { OnlineSession, type SessionLink } from './online-session.ts';
 import { dirtyPart, type SessionEntry, type SessionSubscription, type SessionWill } from './session-entry.ts';
 import { SessionError } from './session-error.ts';
@@ -119,9 +120,14 @@ export class DurableSessions {
     return this.#logs.every((log) => log.hasRoom);
   }
 
-  /** Stores a message; `done` is told, not inside of the call, when it may be acknowledged. The buffers belong to the service from now on. */
+  /** Stores a message; `done` is told, not inside of the call, when it may be acknowledged. Nothing of the message is kept. */
   publish(message: NewMessage, done: MessageStored): void {
     this.#logOf(message.topicBytes).append(message, null, done);
+  }
+
+  /** The same for messages that came together. */
+  publishRun(run: MessageRun, done: MessageStored): void {
+    this.#logOf(run.topicBytes).appendRun(run, done);
   }
 
   // ---- sessions

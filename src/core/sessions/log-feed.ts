@@ -7,6 +7,7 @@
  * the tail begins at the end of the log, and what is before it is indexed from the lowest position of a session on, in slices, while
  * messages flow.
  */
+import { ownedCopy } from '../../std/owned-copy.ts';
 import type { WheelTimer } from '../../std/timing-wheel.ts';
 import type { StreamPartition } from '../ports/stream-store.ts';
 import { type QueueContext, timerOf } from '../queues/queue-context.ts';
@@ -56,6 +57,7 @@ interface Target {
 
 interface FeedRoute {
   readonly topic: string;
+  readonly topicBytes: Buffer;
   span: IndexSpan | null;
   postings: Postings | null;
   targets: readonly Target[];
@@ -85,6 +87,8 @@ export class LogFeed {
   readonly #options: LogFeedOptions;
   readonly #routes = new RouteCache<FeedRoute>(routesMax);
   readonly #view = new MessageView();
+  /** Of the message before: those of one publisher come together. */
+  #lastRoute: FeedRoute | null = null;
   readonly #retryTimer: WheelTimer;
   #span: IndexSpan;
   #isScheduled = false;
@@ -98,6 +102,9 @@ export class LogFeed {
   #isFilling = false;
   #isClosed = false;
   #damageStep = 1;
+  /** Of the live subscriptions, and the span in use, when routes let go last. */
+  #letGoEpoch = -1;
+  #letGoSpan: IndexSpan | null = null;
   readonly #endListening: () => void;
 
   constructor(options: LogFeedOptions) {
@@ -108,7 +115,7 @@ export class LogFeed {
     this.index = new TopicIndex(options.indexBytesMax);
     this.#span = this.index.open(0);
     this.#retryTimer = timerOf(() => this.#retry());
-    this.#endListening = options.partition.onCommitted(() => this.wake());
+    this.#endListening = options.partition.onCommitted((end) => this.#committed(end));
   }
 
   /** The tail begins at `tail`; what is from `from` on before it is indexed in the background. */
@@ -133,10 +140,15 @@ export class LogFeed {
   }
 
   /** A batch of this owner was stored. */
-  onStored(batch: StoredBatch): void {
-    this.cache.put(batch);
-    if (batch.baseOffset !== this.tail) this.#isBehind = true;
+  onStored(bytes: Buffer, starts: Int32Array): void {
+    const { baseOffset } = this.cache.write(bytes, starts);
+    if (baseOffset !== this.tail) this.#isBehind = true;
     this.#run();
+  }
+
+  /** What this owner wrote itself has come already. */
+  #committed(end = Number.POSITIVE_INFINITY): void {
+    if (end > this.tail) this.wake();
   }
 
   /** There is more in the log, or may be. */
@@ -154,6 +166,22 @@ export class LogFeed {
   trimmed(offset: number): void {
     this.logStart = Math.max(this.logStart, offset);
     this.index.forgetBefore(offset, this.#span);
+    this.cache.forgetBefore(offset);
+  }
+
+  /** What routes of topics that nobody publishes to hold of sessions that have gone, and of former spans, goes. Called in each upkeep. */
+  letGo(): void {
+    const { live } = this.#options;
+    if (this.#letGoEpoch === live.epoch && this.#letGoSpan === this.#span) return;
+    this.#letGoEpoch = live.epoch;
+    this.#letGoSpan = this.#span;
+    this.#lastRoute = null;
+    this.#routes.forEach((route) => {
+      if (route.epoch !== live.epoch) route.targets = noTargets;
+      if (route.span === this.#span) return;
+      route.span = null;
+      route.postings = null;
+    });
   }
 
   close(): void {
@@ -203,7 +231,7 @@ export class LogFeed {
       if (isIndexed) this.#note(route, this.#span, offset, view.end - start);
       const targets = this.#targetsOf(route);
       if (targets.length === 0) continue;
-      if (!view.read(batch.bytes, start, batch.limit, batch.baseTimestamp)) continue;
+      if (!view.readRest(batch.baseTimestamp)) continue;
       deliveries += targets.length;
       for (const { session, subscriptions } of targets)
         session.offerLive(this.number, offset, batch, view, subscriptions);
@@ -227,11 +255,18 @@ export class LogFeed {
   }
 
   #routeOf({ bytes, topicStart, topicLength }: MessageView): FeedRoute {
-    const known = this.#routes.lookup(bytes, topicStart, topicLength);
-    if (known !== undefined) return known;
+    const last = this.#lastRoute;
+    if (last !== null && isSame(last.topicBytes, bytes, topicStart, topicLength)) return last;
+    const route = this.#routes.lookup(bytes, topicStart, topicLength) ?? this.#newRoute(bytes, topicStart, topicLength);
+    this.#lastRoute = route;
+    return route;
+  }
+
+  #newRoute(bytes: Buffer, topicStart: number, topicLength: number): FeedRoute {
     const topic = bytes.toString('utf8', topicStart, topicStart + topicLength);
-    const route: FeedRoute = { topic, span: null, postings: null, targets: noTargets, epoch: -1 };
-    this.#routes.insert(Buffer.from(topic), route);
+    const topicBytes = ownedCopy(bytes, topicStart, topicStart + topicLength);
+    const route: FeedRoute = { topic, topicBytes, span: null, postings: null, targets: noTargets, epoch: -1 };
+    this.#routes.insert(topicBytes, route);
     return route;
   }
 
@@ -354,4 +389,10 @@ export class LogFeed {
     }
     this.#options.context.timers.start(this.#retryTimer, retryMs);
   }
+}
+
+function isSame(one: Buffer, other: Buffer, start: number, length: number): boolean {
+  if (one.length !== length) return false;
+  for (let index = 0; index < length; index += 1) if (one[index] !== other[start + index]) return false;
+  return true;
 }

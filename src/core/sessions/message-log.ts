@@ -10,12 +10,9 @@ import { BatchBuilder } from '../batch/batch-builder.ts';
 import { assignPlace } from '../batch/batch-format.ts';
 import type { AppendAnswer, StreamPartition } from '../ports/stream-store.ts';
 import { type QueueContext, timerOf } from '../queues/queue-context.ts';
-import { StoredBatch } from './batch-cache.ts';
-import { encodeMessage, type NewMessage, type ReceiptMark } from './message-record.ts';
+import { MessageBatch, type MessageStored } from './message-batch.ts';
+import { encodeMeta, type MessageHead, type MessageRun, type NewMessage, type ReceiptMark } from './message-record.ts';
 import { SessionError } from './session-error.ts';
-
-/** Told once when the message is durable, with its offset, or refused. */
-export type MessageStored = (error: SessionError | null, offset: number) => void;
 
 export interface MessageLogOptions {
   readonly partition: StreamPartition;
@@ -23,8 +20,8 @@ export interface MessageLogOptions {
   readonly producerId: number;
   readonly producerEpoch: number;
   readonly waitingBytesMax: number;
-  /** A batch of ours is in the log, at its place. */
-  onStored(batch: StoredBatch): void;
+  /** A batch of ours is in the log, with its place in it, and its records begin at `starts`. Both are valid during the call. */
+  onStored(bytes: Buffer, starts: Int32Array): void;
   onRoom(): void;
   /** Nothing can be stored any more. */
   onFailed(error: SessionError): void;
@@ -34,24 +31,23 @@ const batchBytesMax = 1024 * 1024;
 const batchRecordsMax = 4096;
 const sequenceCount = 0x8000_0000;
 const retryMsMax = 5000;
-/** Of a record beside topic, body and header. */
-const recordBytes = 64;
-
-interface Waiting {
-  readonly message: NewMessage;
-  readonly receipt: ReceiptMark | null;
-  readonly done: MessageStored;
-}
+/** Batches that are kept to be filled again. */
+const sparesMax = 2;
 
 export class MessageLog {
   readonly #options: MessageLogOptions;
   readonly #retryTimer: WheelTimer;
-  #waiting: Waiting[] = [];
-  #waitingBytes = 0;
-  /** Of the messages under way. */
-  #dones: MessageStored[] = [];
+  /** Is filled. */
+  #open: MessageBatch | null = null;
+  /** Those before it, which are full; oldest first. */
+  #full: MessageBatch[] = [];
+  /** Is under way, as `#sending`. */
+  #sent: MessageBatch | null = null;
   #sending: Buffer | null = null;
-  #sendingBytes = 0;
+  readonly #spares: MessageBatch[] = [];
+  /** Of all messages without an answer. */
+  #waitingBytes = 0;
+  #underWay = 0;
   #sequence = 0;
   #failures = 0;
   #isDeferred = false;
@@ -73,7 +69,7 @@ export class MessageLog {
 
   /** Messages without an answer. */
   get underWay(): number {
-    return this.#waiting.length + this.#dones.length;
+    return this.#underWay;
   }
 
   /**
@@ -81,7 +77,8 @@ export class MessageLog {
    * before the offset that is answered. Rejects with SessionError.
    */
   fence(): Promise<number> {
-    const builder = this.#builder();
+    const { producerId, producerEpoch } = this.#options;
+    const builder = new BatchBuilder({ producerId, producerEpoch, baseSequence: this.#sequence });
     builder.add({ timestampMs: this.#options.context.clock.now() });
     this.#sending = builder.build();
     return new Promise((resolve, reject) => {
@@ -90,15 +87,84 @@ export class MessageLog {
     });
   }
 
-  /** Never answered inside of the call. Publishers are held back by `hasRoom`; what comes all the same is kept. */
+  /** Never answered inside of the call. Publishers are held back by `hasRoom`; what comes all the same is kept. Nothing of `message` is. */
   append(message: NewMessage, receipt: ReceiptMark | null, done: MessageStored): void {
-    const error = this.#error ?? sizeError(message);
+    const { body } = message;
+    const error = this.#error ?? sizeError(message, body.length);
     if (error !== null) {
-      this.#options.context.defer(() => done(error, -1));
+      this.#options.context.defer(() => done(error, -1, 1));
       return;
     }
-    this.#waiting.push({ message, receipt, done });
-    this.#waitingBytes += sizeOf(message) + waitingOverhead;
+    const now = this.#options.context.clock.now();
+    const batch = this.#batchFor(sizeOf(message, body.length));
+    batch.add(message, encodeMeta(message, receipt), body, 0, body.length, now);
+    batch.onStored(done, 1);
+    this.#added();
+  }
+
+  /** The same for messages that came together. `done` is told of parts of them, if they do not go in one batch. */
+  appendRun(run: MessageRun, done: MessageStored): void {
+    const { source, places, count } = run;
+    // Those of one run are of one origin, and together no larger than one may be alone.
+    const error = this.#error ?? sizeError(run, longestOf(run));
+    if (error !== null) {
+      this.#options.context.defer(() => done(error, -1, count));
+      return;
+    }
+    const meta = encodeMeta(run, null);
+    const now = this.#options.context.clock.now();
+    const headBytes = sizeOf(run, 0);
+    let batch: MessageBatch | null = null;
+    let added = 0;
+    for (let at = 0; at < 2 * count; at += 2) {
+      const start = places[at];
+      const end = places[at + 1];
+      const next = this.#batchFor(headBytes + end - start);
+      if (next !== batch && batch !== null) {
+        batch.onStored(done, added);
+        added = 0;
+      }
+      batch = next;
+      batch.add(run, meta, source, start, end, now);
+      added += 1;
+    }
+    batch?.onStored(done, added);
+    this.#added();
+  }
+
+  /** Everybody who waits is refused; what is under way may be stored. */
+  fail(error: SessionError): void {
+    if (this.#error !== null) return;
+    this.#error = error;
+    this.#options.context.timers.cancel(this.#retryTimer);
+    const batches = [this.#sent, ...this.#full, this.#open];
+    this.#sending = null;
+    this.#sent = null;
+    this.#full = [];
+    this.#open = null;
+    this.#waitingBytes = 0;
+    this.#underWay = 0;
+    this.#onFence?.(error, -1);
+    for (const batch of batches) batch?.tell(error, -1);
+  }
+
+  /** Where the next message goes, which is counted. */
+  #batchFor(size: number): MessageBatch {
+    let open = this.#open;
+    if (open !== null && (open.count >= batchRecordsMax || (open.count > 0 && open.bytes + size > batchBytesMax))) {
+      this.#full.push(open);
+      open = null;
+    }
+    open ??= this.#spares.pop() ?? new MessageBatch();
+    this.#open = open;
+    const weight = size + waitingOverhead;
+    open.weight += weight;
+    this.#waitingBytes += weight;
+    this.#underWay += 1;
+    return open;
+  }
+
+  #added(): void {
     if (!this.hasRoom) this.#wasFull = true;
     if (this.#sending !== null || this.#isDeferred) return;
     this.#isDeferred = true;
@@ -108,43 +174,17 @@ export class MessageLog {
     });
   }
 
-  /** Everybody who waits is refused; what is under way may be stored. */
-  fail(error: SessionError): void {
-    if (this.#error !== null) return;
-    this.#error = error;
-    this.#options.context.timers.cancel(this.#retryTimer);
-    this.#sending = null;
-    const dones = [...this.#dones, ...this.#waiting.map(({ done }) => done)];
-    this.#dones = [];
-    this.#waiting = [];
-    this.#waitingBytes = 0;
-    this.#onFence?.(error, -1);
-    for (const done of dones) done(error, -1);
-  }
-
-  #builder(bytesExpected = 1024): BatchBuilder {
-    const { producerId, producerEpoch } = this.#options;
-    return new BatchBuilder({ producerId, producerEpoch, baseSequence: this.#sequence }, bytesExpected);
-  }
-
   #collect(): void {
-    if (this.#sending !== null || this.#error !== null || this.#waiting.length === 0) return;
-    const builder = this.#builder(Math.min(batchBytesMax, this.#waitingBytes + this.#waiting.length * recordBytes));
-    const now = this.#options.context.clock.now();
-    let count = 0;
-    let bytes = 0;
-    while (count < this.#waiting.length && count < batchRecordsMax) {
-      const { message, receipt, done } = this.#waiting[count];
-      const size = sizeOf(message);
-      if (count > 0 && bytes + size > batchBytesMax) break;
-      builder.add(encodeMessage(message, receipt, now));
-      this.#dones.push(done);
-      bytes += size;
-      count += 1;
+    if (this.#sending !== null || this.#error !== null) return;
+    let batch = this.#full.shift() ?? null;
+    if (batch === null) {
+      batch = this.#open;
+      this.#open = null;
     }
-    this.#waiting = count === this.#waiting.length ? [] : this.#waiting.slice(count);
-    this.#sendingBytes = bytes;
-    this.#sending = builder.build();
+    if (batch === null) return;
+    const { producerId, producerEpoch } = this.#options;
+    this.#sent = batch;
+    this.#sending = batch.seal({ producerId, producerEpoch, baseSequence: this.#sequence });
     this.#send();
   }
 
@@ -184,16 +224,21 @@ export class MessageLog {
   }
 
   #onStored(bytes: Buffer, baseOffset: number): void {
-    const dones = this.#dones;
-    this.#dones = [];
+    const batch = this.#sent;
+    if (batch === null) return;
+    const { count, weight, starts } = batch;
+    this.#sent = null;
     this.batches += 1;
-    this.#sequence = (this.#sequence + dones.length) % sequenceCount;
-    this.#waitingBytes -= this.#sendingBytes + dones.length * waitingOverhead;
-    this.storedEnd = baseOffset + dones.length;
+    this.#sequence = (this.#sequence + count) % sequenceCount;
+    this.#waitingBytes -= weight;
+    this.#underWay -= count;
+    this.storedEnd = baseOffset + count;
     assignPlace(bytes, 0, baseOffset, 0);
     // Before anybody is told, so that a session reads what is confirmed.
-    this.#options.onStored(new StoredBatch(bytes, 0));
-    for (let index = 0; index < dones.length; index += 1) dones[index](null, baseOffset + index);
+    this.#options.onStored(bytes, starts);
+    batch.tell(null, baseOffset);
+    batch.clear();
+    if (this.#spares.length < sparesMax) this.#spares.push(batch);
     if (this.#wasFull && this.#waitingBytes < this.#options.waitingBytesMax / 2) {
       this.#wasFull = false;
       this.#options.onRoom();
@@ -201,17 +246,23 @@ export class MessageLog {
   }
 }
 
-function sizeOf({ topicBytes, body, header, publisher }: NewMessage): number {
-  return topicBytes.length + body.length + header.length + publisher.length;
+function sizeOf({ topicBytes, header, publisher }: MessageHead, bodyLength: number): number {
+  return topicBytes.length + bodyLength + header.length + publisher.length;
+}
+
+function longestOf({ places, count }: MessageRun): number {
+  let longest = 0;
+  for (let at = 0; at < 2 * count; at += 2) longest = Math.max(longest, places[at + 1] - places[at]);
+  return longest;
 }
 
 /** What a message that waits costs in memory beside its bytes, about: many short ones must not be many times the bound. */
-const waitingOverhead = 192;
+const waitingOverhead = 64;
 
 const messageBytesMax = 15 * 1024 * 1024;
 
-function sizeError(message: NewMessage): SessionError | null {
-  const size = sizeOf(message);
+function sizeError(head: MessageHead, bodyLength: number): SessionError | null {
+  const size = sizeOf(head, bodyLength);
   if (size <= messageBytesMax) return null;
   const text = `Cannot keep a message of ${size} bytes: at most ${messageBytesMax} are kept`;
   return new SessionError('SESSION_MESSAGE_REFUSED', text);

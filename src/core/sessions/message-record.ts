@@ -10,15 +10,16 @@
  *
  * The time of the record is that of the append.
  */
-import type { NewRecord, NewRecordHeader } from '../batch/batch-builder.ts';
 import { VarintReader, varintSize, writeVarint } from '../batch/varint.ts';
+
+const noBytes = Buffer.alloc(0);
 
 /** At least once, exactly once. What is delivered at most once is not kept. */
 export type Grade = 1 | 2;
 
-export interface NewMessage {
+/** All of a message but its body. */
+export interface MessageHead {
   readonly topicBytes: Buffer;
-  readonly body: Buffer;
   /** Opaque; comes back as it is. */
   readonly header: Buffer;
   readonly grade: Grade;
@@ -26,6 +27,19 @@ export interface NewMessage {
   readonly expiresAtMs: number;
   /** Name of the publisher's session, for "no local"; empty: not known. */
   readonly publisher: string;
+}
+
+export interface NewMessage extends MessageHead {
+  readonly body: Buffer;
+}
+
+/** Messages of one publisher that differ in their bodies alone. One object is used again and again: whoever is given it keeps nothing of it. */
+export interface MessageRun extends MessageHead {
+  /** Where the bodies are. */
+  readonly source: Buffer;
+  readonly count: number;
+  /** Start and end of each body in `source`, in turn. */
+  readonly places: Int32Array;
 }
 
 /** That a message of grade 2 was received: proves it after a crash, without a record of its own. */
@@ -36,18 +50,11 @@ export interface ReceiptMark {
 }
 
 const flag = { grade: 3, expires: 4, publisher: 8, receipt: 16 } as const;
-const metaKey = Buffer.from('s');
-const headerKey = Buffer.from('p');
-const metaKeyByte = metaKey[0];
+/** Keys of the headers of a record. */
+export const messageHeaderKey = { meta: 0x73, header: 0x70 } as const;
 
-export function encodeMessage(message: NewMessage, receipt: ReceiptMark | null, timestampMs: number): NewRecord {
-  const { topicBytes, body, header } = message;
-  const headers: NewRecordHeader[] = [{ key: metaKey, value: encodeMeta(message, receipt) }];
-  if (header.length > 0) headers.push({ key: headerKey, value: header });
-  return { timestampMs, key: topicBytes, value: body, headers };
-}
-
-function encodeMeta({ grade, expiresAtMs, publisher }: NewMessage, receipt: ReceiptMark | null): Buffer {
+/** The header `s` of a message's record. Not to be changed. */
+export function encodeMeta({ grade, expiresAtMs, publisher }: MessageHead, receipt: ReceiptMark | null): Buffer {
   if (expiresAtMs === 0 && publisher === '' && receipt === null) return plainMetas[grade];
   const nameLength = Buffer.byteLength(publisher);
   const meta = Buffer.allocUnsafe(1 + 9 + varintSize(nameLength) + nameLength + 27);
@@ -76,7 +83,7 @@ const plainMetas = [0, 1, 2].map((grade) => Buffer.from([grade]));
 
 /** One record, read in place; used again and again. Positions are in `bytes`. */
 export class MessageView {
-  bytes: Buffer = Buffer.alloc(0);
+  bytes: Buffer = noBytes;
   topicStart = 0;
   topicLength = 0;
   bodyStart = 0;
@@ -129,8 +136,13 @@ export class MessageView {
 
   /** Reads all of the record at `start`. False when it is no sound message. */
   read(bytes: Buffer, start: number, limit: number, baseTimestamp: number): boolean {
-    if (!this.readPlace(bytes, start, limit)) return false;
+    return this.readPlace(bytes, start, limit) && this.readRest(baseTimestamp);
+  }
+
+  /** Reads what `readPlace`, which answered true for the record just before, has left. False when it is no sound message. */
+  readRest(baseTimestamp: number): boolean {
     const reader = this.#reader;
+    const { bytes } = this;
     this.timestamp += baseTimestamp;
     this.grade = 0;
     this.headerStart = 0;
@@ -142,7 +154,7 @@ export class MessageView {
       const valueLength = reader.next();
       const valueStart = reader.at;
       if (keyLength !== 1 || valueLength < 0 || valueStart + valueLength > this.end) return false;
-      if (key === metaKeyByte) {
+      if (key === messageHeaderKey.meta) {
         if (!this.#readMeta(valueStart, valueLength)) return false;
       } else {
         this.headerStart = valueStart;

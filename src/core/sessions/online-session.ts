@@ -11,6 +11,7 @@ import type { SubscriptionIndex } from '../routing/subscription-index.ts';
 import { matches } from '../routing/topic.ts';
 import type { StoredBatch } from './batch-cache.ts';
 import { flightTransitions, receiptTransitions } from './delivery-state.ts';
+import type { Flight } from './flight-table.ts';
 import { filterOfGroup } from './groups/group-key.ts';
 import type { LiveSubscription, LogFeed } from './log-feed.ts';
 import { afterSkips, isDamage, planFrom } from './log-reading.ts';
@@ -19,7 +20,6 @@ import { MessageView, type NewMessage } from './message-record.ts';
 import type { ReadPlan } from './read-plan.ts';
 import {
   dirtyPart,
-  type Flight,
   type Membership,
   type Receipt,
   type SessionEntry,
@@ -123,15 +123,24 @@ export interface OnlineHost {
   detached(session: OnlineSession): void;
 }
 
+/** In place of that of a client that has gone. */
+const noLink: SessionLink = {
+  hasRoom: () => false,
+  deliver: () => true,
+  release: () => undefined,
+  end: () => undefined,
+};
 const matchCacheMax = 1024;
 const readBytes = { dense: 256 * 1024, sparse: 16 * 1024 } as const;
 
 export class OnlineSession {
   readonly entry: SessionEntry;
   readonly #host: OnlineHost;
-  readonly #link: SessionLink;
+  #link: SessionLink;
   readonly #window: number;
   readonly #isLive: boolean[];
+  /** Logs of which the session is behind. */
+  #behindCount: number;
   readonly #plans: (ReadPlan | null)[];
   /** To be sent again before anything else; oldest first. */
   #resends: Flight[];
@@ -154,10 +163,10 @@ export class OnlineSession {
     this.#link = link;
     this.#window = window;
     this.#isLive = host.feeds.map(() => false);
+    this.#behindCount = host.feeds.length;
     this.#plans = host.feeds.map(() => null);
-    this.#resends = [...(entry.flights?.values() ?? [])].filter(
-      ({ state }) => state === 'sent' || state === 'sentOnce',
-    );
+    const flights = entry.flights?.values() ?? [];
+    this.#resends = flights.filter(({ state }) => state === 'sent' || state === 'sentOnce');
     this.subscriptionsChanged();
   }
 
@@ -171,7 +180,7 @@ export class OnlineSession {
 
   /** Whether everything that is in the logs was given to the client. */
   get isCaughtUp(): boolean {
-    return this.#resends.length === 0 && this.#isLive.every((isLive) => isLive);
+    return this.#behindCount === 0 && this.#resends.length === 0;
   }
 
   /** Where the session goes on in a message log. */
@@ -237,18 +246,25 @@ export class OnlineSession {
   }
 
   #settle(packetId: number, event: 'acknowledge' | 'reject' | 'complete'): boolean {
+    if (flightTransitions.sent[event] !== null && this.entry.dropSent(packetId)) {
+      this.#host.store.saveLater(this.entry);
+      this.#hasRoomAgain();
+      return true;
+    }
     const flight = this.entry.flights?.get(packetId);
     if (flight === undefined || flightTransitions[flight.state][event] === null) return false;
     const isStored = !isOfGroupAlone(flight);
     flight.state = 'settled';
     this.entry.dropFlight(packetId);
     if (isStored) this.#host.store.saveLater(this.entry);
-    if (!this.isCaughtUp) this.#host.pumpSoon(this);
-    const { grouping } = this.#host;
-    if (grouping === null) return true;
-    if (flight.group !== undefined && flight.isConfirmed !== true) grouping.settled(this.entry, flight);
-    if (this.entry.memberships !== null) grouping.room(this.entry);
+    if (flight.group !== undefined && flight.isConfirmed !== true) this.#host.grouping?.settled(this.entry, flight);
+    this.#hasRoomAgain();
     return true;
+  }
+
+  #hasRoomAgain(): void {
+    if (!this.isCaughtUp) this.#host.pumpSoon(this);
+    if (this.entry.memberships !== null) this.#host.grouping?.room(this.entry);
   }
 
   // ---- what the client publishes with grade 2
@@ -364,6 +380,7 @@ export class OnlineSession {
     if (this.#offer(partition, offset, batch, view, subscriptions)) return;
     table.setPosition(this.entry, partition, offset);
     this.#isLive[partition] = false;
+    this.#behindCount += 1;
     this.#plans[partition] = null;
   }
 
@@ -448,6 +465,7 @@ export class OnlineSession {
     while (used < budget) {
       if (position >= feed.tail) {
         this.#isLive[partition] = true;
+        this.#behindCount -= 1;
         this.#plans[partition] = null;
         break;
       }
@@ -556,12 +574,14 @@ export class OnlineSession {
         ? this.#matching(view, partition, offset)
         : this.#holding(candidates, view, partition, offset);
     if (matching.length === 0) return true;
-    const now = this.#host.now();
+    const { ageMsMax } = this.#host;
+    // Most messages live for ever, and a clock costs more than all other checks.
+    const now = view.expiresAtMs !== 0 || ageMsMax !== Number.POSITIVE_INFINITY ? this.#host.now() : 0;
     if (view.expiresAtMs !== 0 && view.expiresAtMs <= now) {
       drops.expired += 1;
       return true;
     }
-    if (now - view.timestamp > this.#host.ageMsMax) {
+    if (now - view.timestamp > ageMsMax) {
       drops.aged += 1;
       return true;
     }
@@ -572,31 +592,27 @@ export class OnlineSession {
     let grade: 1 | 2 = 1;
     for (const subscription of matching) if (subscription.grade === 2 && view.grade === 2) grade = 2;
     const packetId = entry.takePacketId(this.#host.packetIdMax);
-    const flight: Flight = {
-      packetId,
-      partition,
-      offset,
-      order: entry.nextOrder,
-      state: grade === 1 ? 'sent' : 'storing',
-    };
-    entry.nextOrder += 1;
-    entry.addFlight(flight);
     if (grade === 1) {
+      entry.addSent(packetId, partition, offset);
       const isDoubtful = offset < (entry.doubtEnds?.[partition] ?? 0);
-      if (!this.#send(flight, matching, 1, isDoubtful, view)) this.#dropTooLarge(flight);
+      if (!this.#sendAs(packetId, partition, offset, '', matching, 1, isDoubtful, view)) this.#dropTooLarge(packetId);
       store.saveLater(entry);
       return true;
     }
+    const flight: Flight = { packetId, partition, offset, order: entry.nextOrder, state: 'storing' };
+    entry.nextOrder += 1;
+    entry.addFlight(flight);
     this.#storeThenSend(flight, batch);
     return true;
   }
 
   #storeThenSend(flight: Flight, batch: StoredBatch): void {
     const { entry } = this;
+    const kept = batch.keep();
     this.#host.store.save(entry, dirtyPart.progress, (error) => {
       if (error !== null || flight.state !== 'storing') return;
       flight.state = 'sentOnce';
-      entry.online?.sendStored(flight, batch);
+      entry.online?.sendStored(flight, kept);
     });
   }
 
@@ -605,7 +621,7 @@ export class OnlineSession {
     if (this.isClosed) return;
     const { message: view } = this.#host.delivery;
     view.read(batch.bytes, batch.startOf(flight.offset), batch.limit, batch.baseTimestamp);
-    if (!this.#send(flight, this.#subscriptionsOf(flight, view), 2, false)) this.#dropTooLarge(flight);
+    if (!this.#send(flight, this.#subscriptionsOf(flight, view), 2, false)) this.#dropTooLarge(flight.packetId);
   }
 
   /** Gives the client a message of a group; `full`: there is no room now, `never`: it cannot take this one, which is settled. */
@@ -615,19 +631,18 @@ export class OnlineSession {
     const subscriptions = this.#subscriptionsAs(membership);
     if (this.isClosed || !this.#link.hasRoom(view.size)) return 'full';
     const order = entry.nextOrder;
+    const { group } = membership;
     if (grade === 0) {
-      const flight: Flight = { packetId: 0, partition, offset, order, group: membership.group, state: 'settled' };
-      return this.#send(flight, subscriptions, 0, false, view) ? 'given' : 'never';
+      return this.#sendAs(0, partition, offset, group, subscriptions, 0, false, view) ? 'given' : 'never';
     }
     if (this.#resends.length > 0 || (entry.flights?.size ?? 0) >= this.#window) return 'full';
     const packetId = entry.takePacketId(this.#host.packetIdMax);
-    const { group } = membership;
     const flight: Flight = { packetId, partition, offset, order, group, state: grade === 1 ? 'sent' : 'storing' };
     entry.nextOrder += 1;
     entry.addFlight(flight);
     if (grade === 1) {
       if (this.#send(flight, subscriptions, 1, isDuplicate, view)) return 'given';
-      this.#dropTooLarge(flight);
+      this.#dropTooLarge(packetId);
       return 'never';
     }
     this.#storeThenSend(flight, batch);
@@ -649,9 +664,9 @@ export class OnlineSession {
     return made;
   }
 
-  #dropTooLarge(flight: Flight): void {
+  #dropTooLarge(packetId: number): void {
     this.#host.drops.tooLarge += 1;
-    this.#settle(flight.packetId, 'reject');
+    this.#settle(packetId, 'reject');
   }
 
   #send(
@@ -660,6 +675,19 @@ export class OnlineSession {
     grade: 0 | 1 | 2,
     isDuplicate: boolean,
     view = this.#host.delivery.message,
+  ): boolean {
+    return this.#sendAs(packetId, partition, offset, group, subscriptions, grade, isDuplicate, view);
+  }
+
+  #sendAs(
+    packetId: number,
+    partition: number,
+    offset: number,
+    group: string,
+    subscriptions: readonly SessionSubscription[],
+    grade: 0 | 1 | 2,
+    isDuplicate: boolean,
+    view: MessageView,
   ): boolean {
     const { delivery } = this.#host;
     delivery.message = view;
@@ -710,11 +738,14 @@ export class OnlineSession {
       feed.waiting.delete(this);
     }
     this.#isLive.fill(false);
+    this.#behindCount = feeds.length;
     this.isClosed = true;
     this.#held = null;
     for (const each of this.#live) live.remove(each.subscription.filter, each);
     this.#live = [];
     this.#plans.fill(null);
+    // Routes of a feed may hold the session until somebody publishes to their topic, or for some seconds; not the client's connection.
+    this.#link = noLink;
     if (this.entry.online === this) this.entry.online = null;
     this.#host.detached(this);
   }
@@ -722,8 +753,9 @@ export class OnlineSession {
   /** The same, and the client is told. */
   end(error: SessionError): void {
     if (this.isClosed) return;
+    const link = this.#link;
     this.close();
-    this.#link.end(error);
+    link.end(error);
   }
 
   /** Limits are to be looked at again before the next message is read. */
@@ -732,7 +764,7 @@ export class OnlineSession {
   }
 
   get isBehind(): boolean {
-    return !this.#isLive.every((isLive) => isLive);
+    return this.#behindCount > 0;
   }
 }
 

@@ -5,7 +5,8 @@
 
 import type { GroupStrategy } from '../broker/group-strategies.ts';
 import type { StoredBatch } from './batch-cache.ts';
-import type { FlightState, ReceiptState } from './delivery-state.ts';
+import type { ReceiptState } from './delivery-state.ts';
+import { type Flight, FlightTable } from './flight-table.ts';
 import type { SessionError } from './session-error.ts';
 
 export interface SessionSubscription {
@@ -18,20 +19,6 @@ export interface SessionSubscription {
   readonly identifier: number;
   /** For each message log: the offset from which on it holds. */
   readonly since: readonly number[];
-}
-
-/** A message on its way to the client. */
-export interface Flight {
-  readonly packetId: number;
-  readonly partition: number;
-  readonly offset: number;
-  /** Ascends with each first sending. */
-  readonly order: number;
-  /** Of a group: its name. With grade 1 it is in memory alone, since the group has it. */
-  readonly group?: string;
-  /** The group has stored that the client has it. */
-  isConfirmed?: boolean;
-  state: FlightState;
 }
 
 /** A session that is a member of a group; see `groups/`. */
@@ -111,8 +98,8 @@ export class SessionEntry {
   lastPacketId = 0;
   nextOrder = 0;
   nextSerial = 0;
-  /** In the order of `order`. */
-  flights: Map<number, Flight> | null = null;
+  /** Null when there is none. */
+  flights: FlightTable | null = null;
   receipts: Map<number, Receipt> | null = null;
   skips: readonly Skip[] | null = null;
   /** Below these offsets a message may have been sent by an owner that crashed. */
@@ -128,6 +115,9 @@ export class SessionEntry {
   dirty = 0;
   isQueued = false;
   dirtyChunks: Set<number> | null = null;
+  /** The two chunks that were touched last: nearly all that is sent and settled lies in them. Below 0: none. */
+  #touched = -1;
+  #touchedBefore = -1;
   /** Chunks of flights that the log has. */
   storedChunks: Set<number> | null = null;
   /** Filters whose records are to be written, or removed. */
@@ -154,20 +144,62 @@ export class SessionEntry {
   }
 
   addFlight(flight: Flight): void {
-    this.flights ??= new Map();
-    this.flights.set(flight.packetId, flight);
+    this.keepFlight(flight);
     this.touchFlight(flight.packetId);
   }
 
-  dropFlight(packetId: number): void {
-    this.flights?.delete(packetId);
+  /** A message of grade 1 goes to the client, and is of no group. */
+  addSent(packetId: number, partition: number, offset: number): void {
+    this.flights ??= FlightTable.take();
+    this.flights.addSent(packetId, partition, offset, this.nextOrder);
+    this.nextOrder += 1;
     this.touchFlight(packetId);
-    if (this.flights?.size === 0) this.flights = null;
+  }
+
+  /** The client is done with such a message. False: there is none, or it is another one. */
+  dropSent(packetId: number): boolean {
+    const { flights } = this;
+    if (flights === null || !flights.dropSent(packetId)) return false;
+    this.touchFlight(packetId);
+    if (flights.size === 0) this.#restFlights(flights);
+    return true;
+  }
+
+  /** Adds a flight that is stored as it is. */
+  keepFlight(flight: Flight): void {
+    this.flights ??= FlightTable.take();
+    this.flights.set(flight);
+  }
+
+  dropFlight(packetId: number): void {
+    this.forgetFlight(packetId);
+    this.touchFlight(packetId);
+  }
+
+  /** Removes a flight that is not stored any more. */
+  forgetFlight(packetId: number): void {
+    const { flights } = this;
+    if (flights === null) return;
+    flights.delete(packetId);
+    if (flights.size === 0) this.#restFlights(flights);
+  }
+
+  #restFlights(flights: FlightTable): void {
+    this.flights = null;
+    flights.giveBack();
   }
 
   touchFlight(packetId: number): void {
-    this.dirtyChunks ??= new Set();
-    this.dirtyChunks.add(Math.floor(packetId / flightsPerChunk));
+    const chunk = (packetId / flightsPerChunk) | 0;
+    if (this.dirtyChunks === null) {
+      this.dirtyChunks = new Set();
+      this.#touched = -1;
+      this.#touchedBefore = -1;
+    }
+    if (chunk === this.#touched || chunk === this.#touchedBefore) return;
+    this.#touchedBefore = this.#touched;
+    this.#touched = chunk;
+    this.dirtyChunks.add(chunk);
   }
 
   dropReceipt(packetId: number): void {

@@ -92,7 +92,7 @@ export async function openSessions(
         context,
         ...producer,
         waitingBytesMax: options.waitingBytesMax ?? sessionDefaults.waitingBytesMax,
-        onStored: (batch) => feed.onStored(batch),
+        onStored: (bytes, starts) => feed.onStored(bytes, starts),
         onRoom: () => options.onRoom?.(),
         onFailed,
       }),

@@ -24,8 +24,8 @@
 import { VarintReader, varintSize, writeVarint } from '../batch/varint.ts';
 import { groupStrategies } from '../broker/group-strategies.ts';
 import type { FlightState } from './delivery-state.ts';
+import type { Flight } from './flight-table.ts';
 import {
-  type Flight,
   flightsPerChunk,
   type Membership,
   type SessionEntry,
@@ -140,22 +140,26 @@ export function encodeProgress(entry: SessionEntry, positions: readonly number[]
 
 /** Null when the chunk is empty. */
 export function encodeFlights(entry: SessionEntry, chunk: number): Buffer | null {
-  const found: Flight[] = [];
-  if (entry.flights !== null) {
-    const first = chunk * flightsPerChunk;
-    for (let id = first; id < first + flightsPerChunk; id += 1) {
-      const flight = entry.flights.get(id);
-      if (flight !== undefined && !isOfGroupAlone(flight)) found.push(flight);
-    }
-  }
-  if (found.length === 0) return null;
-  writer.number(found.length);
-  for (const flight of found) {
+  const { flights } = entry;
+  if (flights === null) return null;
+  const first = chunk * flightsPerChunk;
+  const end = first + flightsPerChunk;
+  let count = 0;
+  for (let id = first; id < end; id += 1) if (isStored(flights.peek(id))) count += 1;
+  if (count === 0) return null;
+  writer.number(count);
+  for (let id = first; id < end; id += 1) {
+    const flight = flights.peek(id);
+    if (!isStored(flight)) continue;
     const { packetId, partition, offset, order, group } = flight;
     writer.number(packetId).number(storedStateOf(flight)).number(partition).number(offset).number(order);
     if (group !== undefined) writer.bytes(Buffer.from(group));
   }
   return writer.take();
+}
+
+function isStored(flight: Flight | undefined): flight is Flight {
+  return flight !== undefined && !isOfGroupAlone(flight);
 }
 
 const groupFlag = 4;

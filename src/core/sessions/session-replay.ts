@@ -72,10 +72,6 @@ export class SessionReplay {
         this.unproven.delete(entry);
         continue;
       }
-      if (entry.flights !== null) {
-        const sorted = [...entry.flights.values()].sort((a, b) => a.order - b.order);
-        entry.flights = new Map(sorted.map((flight) => [flight.packetId, flight]));
-      }
       if (entry.awaySince === connected) this.interrupted.push(entry);
     }
     this.#heads = new Set();
@@ -141,8 +137,7 @@ export class SessionReplay {
     if (flights === null) throw corrupted(offset);
     entry.storedChunks ??= new Set();
     entry.storedChunks.add(chunk);
-    entry.flights ??= new Map();
-    for (const flight of flights) entry.flights.set(flight.packetId, flight);
+    for (const flight of flights) entry.keepFlight(flight);
   }
 
   #membership(key: Buffer, value: Buffer | null, offset: number): void {
@@ -188,10 +183,7 @@ function decodePart(key: Buffer, offset: number): { readonly id: string; readonl
 function forgetChunk(entry: SessionEntry, chunk: number): void {
   if (entry.storedChunks?.delete(chunk) !== true) return;
   if (entry.storedChunks.size === 0) entry.storedChunks = null;
-  for (const packetId of [...(entry.flights?.keys() ?? [])]) {
-    if (packetId >>> 6 === chunk) entry.flights?.delete(packetId);
-  }
-  if (entry.flights?.size === 0) entry.flights = null;
+  for (const packetId of entry.flights?.keys() ?? []) if (packetId >>> 6 === chunk) entry.forgetFlight(packetId);
 }
 
 function corrupted(offset: number): SessionError {

@@ -214,6 +214,7 @@ export class SessionRuntime implements OnlineHost {
       }
       if (entry.skips !== null) forgetSkips(entry, this.positionsOf(entry));
     }
+    for (const feed of this.feeds) feed.letGo();
     // For the next pass: floors count when they are stored.
     this.store.saveFloors();
     return this.feeds.map(({ number }) => Math.min(this.#floor(number), this.store.storedFloors[number] ?? 0));
@@ -226,11 +227,11 @@ export class SessionRuntime implements OnlineHost {
       const { online, flights } = entry;
       floor = Math.min(floor, online?.position(partition) ?? this.table.position(entry, partition));
       if (flights === null) continue;
-      for (const flight of flights.values()) {
+      flights.forEach((flight) => {
         // What was received is only a packet id any more.
         const needsBody = flight.state !== 'receiving' && flight.state !== 'received';
         if (needsBody && flight.partition === partition) floor = Math.min(floor, flight.offset);
-      }
+      });
     }
     return floor;
   }

@@ -4,8 +4,8 @@
  *
  * The index is a list of spans of offsets. A span has a tree of topics, and for each topic its offsets and a running sum of sizes, so
  * that "how many messages and bytes of these topics lie behind offset x" costs two searches a topic, whatever the number of messages.
- * The last span grows with the log; when the index is too large the oldest span goes as a whole. Memory: 8 to 16 bytes a message, about
- * 300 bytes and twice its name a topic and span.
+ * The last span grows with the log; when the index is too large the oldest span goes as a whole. Memory: 8 bytes a message; and for each topic
+ * and span about 300 bytes, twice its name, and what is unused of its last 4 KiB.
  */
 import { assert } from '../../std/assert.ts';
 import { RetainedStore } from '../retained/retained-store.ts';
@@ -15,46 +15,46 @@ const topicBytes = 300;
 const spanLogBytesMax = 0x7fff_ffff;
 const spanCountGoal = 8;
 
+/** Messages in a block of postings. */
+const blockShift = 9;
+const blockSize = 1 << blockShift;
+const firstSize = 2;
+
 /** The messages of one topic in one span. */
 export class Postings {
   count = 0;
   #base: number;
-  /** Offset minus base, and the sum of sizes up to and with this one, in turn. */
-  #pairs = new Uint32Array(4);
+  /** Offset minus base, and the sum of sizes up to and with this one, in turn. The first block grows; those behind it have their size. */
+  readonly #blocks = [new Uint32Array(2 * firstSize)];
+  #last = this.#blocks[0];
+  #sum = 0;
 
   constructor(base: number) {
     this.#base = base;
   }
 
   offsetAt(index: number): number {
-    return this.#base + this.#pairs[2 * index];
+    return this.#base + this.#blocks[index >>> blockShift][2 * (index & (blockSize - 1))];
   }
 
   /** Answers how many bytes of memory it took more. */
   add(offset: number, size: number): number {
-    const at = 2 * this.count;
-    const sum = at === 0 ? size : this.#pairs[at - 1] + size;
+    const at = 2 * (this.count & (blockSize - 1));
+    const grown = at === this.#last.length || (at === 0 && this.count > 0) ? this.#grow(at) : 0;
     this.count += 1;
-    let grown = 0;
-    if (at === this.#pairs.length) {
-      grown = at * 4;
-      const larger = new Uint32Array(2 * at);
-      larger.set(this.#pairs);
-      this.#pairs = larger;
-    }
-    this.#pairs[at] = offset - this.#base;
-    this.#pairs[at + 1] = sum;
+    this.#sum += size;
+    this.#last[at] = offset - this.#base;
+    this.#last[at + 1] = this.#sum;
     return grown;
   }
 
   /** Of the first one at or behind the offset; `count` when there is none. */
   indexOf(offset: number): number {
-    const wanted = offset - this.#base;
     let low = 0;
     let high = this.count;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#pairs[2 * middle] < wanted) low = middle + 1;
+      if (this.offsetAt(middle) < offset) low = middle + 1;
       else high = middle;
     }
     return low;
@@ -62,7 +62,21 @@ export class Postings {
 
   /** Sum of the sizes of those before `index`. */
   bytesBefore(index: number): number {
-    return index === 0 ? 0 : this.#pairs[2 * index - 1];
+    if (index === 0) return 0;
+    return this.#blocks[(index - 1) >>> blockShift][2 * ((index - 1) & (blockSize - 1)) + 1];
+  }
+
+  #grow(at: number): number {
+    if (at === 0) {
+      this.#last = new Uint32Array(2 * blockSize);
+      this.#blocks.push(this.#last);
+      return this.#last.byteLength;
+    }
+    const larger = new Uint32Array(2 * at);
+    larger.set(this.#last);
+    this.#blocks[0] = larger;
+    this.#last = larger;
+    return at * 4;
   }
 }
 

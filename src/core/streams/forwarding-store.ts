@@ -4,6 +4,7 @@
  */
 import type {
   AppendDone,
+  CommittedListener,
   PartitionPlaces,
   ReadAnswer,
   ReadRequest,
@@ -104,7 +105,7 @@ export abstract class ForwardingPartition<P extends StreamPartition = StreamPart
     return this.inner.deleteBefore(offset);
   }
 
-  onCommitted(listener: () => void): () => void {
+  onCommitted(listener: CommittedListener): () => void {
     return this.inner.onCommitted(listener);
   }
 }

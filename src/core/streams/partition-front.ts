@@ -16,6 +16,7 @@ import { toError } from '../../std/errors.ts';
 import { validateBatches } from '../batch/validate-batch.ts';
 import type {
   AppendDone,
+  CommittedListener,
   PartitionPlaces,
   ReadAnswer,
   ReadRequest,
@@ -56,7 +57,7 @@ export class PartitionFront implements StreamPartition {
   #isTaskRunning = false;
   /** The producers are being saved, or will be as soon as nothing is under way. */
   #isResting = false;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<CommittedListener>();
 
   private constructor(host: PartitionHost, state: FrontState) {
     this.name = state.name;
@@ -128,7 +129,7 @@ export class PartitionFront implements StreamPartition {
     return this.#state.startOffset;
   }
 
-  onCommitted(listener: () => void): () => void {
+  onCommitted(listener: CommittedListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -423,7 +424,7 @@ export class PartitionFront implements StreamPartition {
   }
 
   #committed(): void {
-    for (const listener of [...this.#listeners]) listener();
+    for (const listener of [...this.#listeners]) listener(this.#state.endOffset);
   }
 
   #alone(task: () => Promise<void>, evenFailed = false): Promise<void> {

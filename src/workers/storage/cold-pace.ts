@@ -7,7 +7,6 @@
  * What is in the page cache is read without it: see `client/plan-reader.ts`. The limit is found by `host/cold-pace-control.ts`. Who holds a
  * turn and dies takes at most the time of that turn with it, and its line is cleared by its successor.
  */
-import process from 'node:process';
 import { assert } from '../../std/assert.ts';
 
 /** Words of 64 bits; one more for each line behind them. */

@@ -63,11 +63,12 @@ export const completionKinds = {
   repeated: 2,
   /** Tag: number of the append. Word: place of the code in the list below. Payload: the message. */
   refused: 3,
-  /** Word: slot of a partition with something new to read. */
+  /** Word: slot of a partition with something new to read. Payload: where that ends, as a double; -1: not known. */
   committed: 4,
 } as const;
 
 export const placesBytes = 16;
+export const endBytes = 8;
 
 const codes = Object.keys(storageErrorCodes) as StorageErrorCode[];
 

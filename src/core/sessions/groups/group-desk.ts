@@ -5,9 +5,10 @@
 import type { WheelTimer } from '../../../std/timing-wheel.ts';
 import { type QueueContext, timerOf } from '../../queues/queue-context.ts';
 import { filterError } from '../../routing/topic.ts';
+import type { Flight } from '../flight-table.ts';
 import type { DropCounts, OnlineSession, SessionGrouping } from '../online-session.ts';
 import { storeReceipt } from '../online-session.ts';
-import { dirtyPart, type Flight, type Membership, type SessionEntry } from '../session-entry.ts';
+import { dirtyPart, type Membership, type SessionEntry } from '../session-entry.ts';
 import { SessionError } from '../session-error.ts';
 import { isOfGroupAlone } from '../session-records.ts';
 import type { SessionRuntime } from '../session-runtime.ts';
@@ -72,7 +73,7 @@ export class GroupDesk implements SessionGrouping, TakerHost, TransientDesk {
     this.#options = options;
     this.#laterTimer = timerOf(() => this.#retry());
     for (const entry of options.runtime.table.entries()) {
-      const hasFlights = [...(entry.flights?.values() ?? [])].some(({ group }) => group !== undefined);
+      const hasFlights = (entry.flights?.grouped().length ?? 0) > 0;
       if (entry.memberships === null && !hasFlights) continue;
       this.#entries.add(entry);
       for (const membership of entry.memberships?.values() ?? []) this.#countResident(membership, 1);
@@ -269,7 +270,7 @@ export class GroupDesk implements SessionGrouping, TakerHost, TransientDesk {
     const { entry } = session;
     if (!this.#entries.has(entry)) return;
     const groups = new Set(entry.memberships?.keys());
-    for (const flight of entry.flights?.values() ?? []) {
+    for (const flight of entry.flights?.grouped() ?? []) {
       if (flight.group === undefined) continue;
       groups.add(flight.group);
       // Asked for by an owner of the session before.
@@ -332,7 +333,7 @@ export class GroupDesk implements SessionGrouping, TakerHost, TransientDesk {
     const mine = this.#bySession.get(entry.id);
     if (mine === undefined) return;
     this.#bySession.delete(entry.id);
-    for (const flight of [...(entry.flights?.values() ?? [])]) {
+    for (const flight of entry.flights?.grouped() ?? []) {
       // They go to others: the group has them.
       if (isOfGroupAlone(flight)) entry.dropFlight(flight.packetId);
     }
@@ -345,7 +346,7 @@ export class GroupDesk implements SessionGrouping, TakerHost, TransientDesk {
 
   adopted(entry: SessionEntry): void {
     const groups = new Set(entry.memberships?.keys());
-    for (const { group } of entry.flights?.values() ?? []) if (group !== undefined) groups.add(group);
+    for (const { group } of entry.flights?.grouped() ?? []) if (group !== undefined) groups.add(group);
     if (groups.size === 0) return;
     this.#entries.add(entry);
     for (const membership of entry.memberships?.values() ?? []) {
@@ -358,7 +359,7 @@ export class GroupDesk implements SessionGrouping, TakerHost, TransientDesk {
   dropped(entry: SessionEntry): void {
     if (!this.#entries.delete(entry)) return;
     const groups = new Set<string>();
-    for (const flight of entry.flights?.values() ?? []) {
+    for (const flight of entry.flights?.grouped() ?? []) {
       if (flight.group === undefined || entry.isMoving) continue;
       groups.add(flight.group);
       // What was sent with grade 2 is for nobody else; what is not stored yet was not sent, and goes back.
@@ -446,7 +447,7 @@ export class GroupDesk implements SessionGrouping, TakerHost, TransientDesk {
     // Those that are away, and have something.
     for (const entry of this.#entries) {
       const groups = new Set<string>();
-      for (const { group } of entry.flights?.values() ?? [])
+      for (const { group } of entry.flights?.grouped() ?? [])
         if (group !== undefined && isMine(group)) groups.add(group);
       for (const group of groups)
         if (this.#takers.get(group)?.has(entry.id) !== true) states.push(awayState(entry, group));
@@ -563,7 +564,7 @@ function awayState(entry: SessionEntry, group: string): MemberState {
 /** What a session has of a group that the group has not stored as settled. */
 function heldOf(entry: SessionEntry, group: string): number[] {
   const held: number[] = [];
-  for (const flight of entry.flights?.values() ?? []) {
+  for (const flight of entry.flights?.grouped() ?? []) {
     if (flight.group !== group || flight.isConfirmed === true) continue;
     held.push(flight.partition, flight.offset, flight.state === 'sent' ? 1 : 2);
   }

@@ -3,37 +3,65 @@
  *
  *   header   flags (1 byte: 1 the retain flag as published), then the properties that are for the receiver, encoded, without their length
  *
- * An empty header is one without flags and properties. Whole publications are copied once for each run. Thread: connection workers.
+ * An empty header is one without flags and properties. Thread: connection workers.
  */
 import type { Run } from '../../../core/broker/run.ts';
-import type { MessageView, NewMessage } from '../../../core/sessions/message-record.ts';
-import { frameLength } from '../codec/frame.ts';
+import type { Grade, MessageRun, MessageView, NewMessage } from '../../../core/sessions/message-record.ts';
+import { frameLength, headerLength } from '../codec/frame.ts';
 import { decodePublish, PublishView } from '../codec/publish.ts';
 import { copyKept } from '../codec/publish-rewrite.ts';
 
 const retainFlag = 1;
-const noHeader = Buffer.alloc(0);
+const noHeader: Buffer = Buffer.alloc(0);
 const retainedHeader = Buffer.from([retainFlag]);
 const view = new PublishView();
+/** One for all runs. */
+const messages = {
+  topicBytes: noHeader,
+  header: noHeader,
+  grade: 1 as Grade,
+  expiresAtMs: 0,
+  publisher: '',
+  source: noHeader,
+  count: 0,
+  places: new Int32Array(128),
+};
 
-/** The publications of a run with QoS 1 or 2, in order, in bytes of their own. `publisher`: name of the session, or ''. */
-export function keptMessages(run: Run, publisher: string, nowMs: number, visit: (message: NewMessage) => void): void {
-  const { topicBytes } = run;
-  const bytes = Buffer.allocUnsafe(run.end - run.start);
-  run.buffer.copy(bytes, 0, run.start, run.end);
-  for (let position = 0; position < bytes.length; ) {
-    const next = position + frameLength(bytes, position, bytes.length);
-    decodePublish(bytes, position, next, run.layout, view);
-    visit({
-      topicBytes,
-      body: bytes.subarray(view.payloadStart, next),
-      header: headerOf(bytes),
-      grade: view.qos === 2 ? 2 : 1,
-      expiresAtMs: view.expiryS < 0 ? 0 : nowMs + view.expiryS * 1000,
-      publisher,
-    });
-    position = next;
+/**
+ * The publications of a run with QoS 1 or 2, in order. The bodies stay where they are, in the bytes of the run, and the answer holds until
+ * the next call. `publisher`: name of the session, or ''.
+ */
+export function readRun(run: Run, publisher: string, nowMs: number): MessageRun {
+  const { buffer, start, end } = run;
+  decodePublish(buffer, start, start + frameLength(buffer, start, end), run.layout, view);
+  messages.topicBytes = run.topicBytes;
+  messages.header = headerOf(buffer);
+  messages.grade = view.qos === 2 ? 2 : 1;
+  messages.expiresAtMs = view.expiryS < 0 ? 0 : nowMs + view.expiryS * 1000;
+  messages.publisher = publisher;
+  messages.source = buffer;
+  messages.count = run.count;
+  if (messages.places.length < 2 * run.count) messages.places = new Int32Array(4 * run.count);
+  const { places } = messages;
+  // Between the fixed header and the body all frames of a run have the same but for the packet identifier.
+  const prefixLength = view.payloadStart - start - headerLength(buffer, start);
+  let position = start;
+  for (let at = 0; at < 2 * run.count; at += 2) {
+    places[at] = position + headerLength(buffer, position) + prefixLength;
+    position += frameLength(buffer, position, end);
+    places[at + 1] = position;
   }
+  return messages;
+}
+
+/** The same as single messages, in bytes of their own. */
+export function keptMessages(run: Run, publisher: string, nowMs: number, visit: (message: NewMessage) => void): void {
+  const { topicBytes, header, grade, expiresAtMs, source, places, count } = readRun(run, publisher, nowMs);
+  const head = { topicBytes, header, grade, expiresAtMs, publisher };
+  const bodies = Array.from({ length: count }, (_, at) =>
+    Buffer.from(source.subarray(places[2 * at], places[2 * at + 1])),
+  );
+  for (const body of bodies) visit({ ...head, body });
 }
 
 function headerOf(bytes: Buffer): Buffer {

@@ -511,7 +511,9 @@ export class SessionRegistry implements SessionOwner {
   private complete(clientId: string, rest: SessionRest): void {
     const session = this.sessions.get(clientId);
     if (session === undefined) {
-      this.log.error('Cannot take over a session: it was not installed', { clientId });
+      // Its time was over before the former owner had let go of it: the client gets a new one.
+      const hasEnded = this.kept !== null && !this.kept.slots.has(clientId);
+      if (!hasEnded) this.log.error('Cannot take over a session: it was not installed', { clientId });
       return;
     }
     restore(session, rest);

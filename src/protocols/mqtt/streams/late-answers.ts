@@ -55,7 +55,7 @@ export function holdAnswer(client: ClientState, ids: Uint16Array, count: number,
 function addAnswer(client: ClientState, ids: Uint16Array, count: number, qos: number): PendingAnswer {
   const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
   const answer = pendingOf(client).add(type, ids, count, count, 0);
-  if (qos === 2) for (const id of answer.ids) client.session?.receivedIds.add(id);
+  if (qos === 2) for (let at = 0; at < count; at++) client.session?.receivedIds.add(ids[at]);
   if (hasTooManyPending(client)) {
     client.host.limits.exceeded('unfinished-messages');
     client.fail(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED);
@@ -68,7 +68,7 @@ export function release(client: ClientState, session: Session | null, answer: Pe
   const { connection, pendingAnswers, level } = client;
   // A PUBREC with an error ends the exchange (4.3.3), and what is not answered at all comes again: neither is remembered.
   const isForgotten = reasonCode !== 0 && answer.type === PacketType.PUBREC;
-  if (isForgotten) for (const id of answer.ids) session?.receivedIds.delete(id);
+  if (isForgotten) for (let at = 0; at < answer.count; at++) session?.receivedIds.delete(answer.ids[at]);
   if (connection.closed || pendingAnswers === null) return;
   if (reasonCode !== 0 && level < 5 && isTemporary(reasonCode)) {
     // Before MQTT 5 there is no way to say so: it is not acknowledged, and comes again with the next connection.
@@ -83,13 +83,13 @@ export function release(client: ClientState, session: Session | null, answer: Pe
 
 /** What a stored session has confirmed to itself is forgotten durably before the client is told that it failed: the identifier is free then. */
 function forgetReceipts(client: ClientState, online: OnlineSession, answer: PendingAnswer, done: () => void): void {
-  let left = answer.ids.length;
+  let left = answer.count;
   const finished = (): void => {
     left -= 1;
     if (left === 0) done();
   };
   // The service has failed when it cannot be stored, and the connection ends with it.
-  for (const id of answer.ids) {
+  for (const id of answer.ids.subarray(0, answer.count)) {
     if (online.release(id, finished)) continue;
     // It is being stored at this moment.
     client.fail(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, 'A publication cannot be stored');

@@ -19,7 +19,7 @@ export interface AppendLaneOptions {
   /** Has the host rung at the end of this turn. */
   ringHost(): void;
   /** There is something new to read in the partition with this number. */
-  committed(slot: number): void;
+  committed(slot: number, end?: number): void;
   /** An append was answered. */
   eased(): void;
 }
@@ -201,7 +201,8 @@ export class AppendLane {
   #handle(completions: ByteRingConsumer): void {
     const { kind, tag, offset } = completions;
     if (kind === completionKinds.committed) {
-      this.#options.committed(completions.word);
+      const end = completions.doubles[offset >>> 3];
+      this.#options.committed(completions.word, end < 0 ? undefined : end);
       return;
     }
     const pending = this.#pending.get(tag);

@@ -1,6 +1,7 @@
 /** A partition as a thread sees it that uses the storage through a link. Made by the storage client of the thread. */
 import type {
   AppendDone,
+  CommittedListener,
   PartitionPlaces,
   ReadAnswer,
   ReadRequest,
@@ -24,7 +25,7 @@ export class ClientPartition implements StreamPartition {
   /** Why it cannot be used any more, or not at the present host. */
   failure: StorageError | null = null;
   readonly #owner: PartitionOwner;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<CommittedListener>();
 
   constructor(name: string, slot: number, owner: PartitionOwner) {
     this.name = name;
@@ -53,9 +54,9 @@ export class ClientPartition implements StreamPartition {
     return (await this.#owner.ask(() => ({ call: 'delete-before', slot: this.usableSlot(), offset }))) as number;
   }
 
-  onCommitted(listener: () => void): () => void {
+  onCommitted(listener: CommittedListener): () => void {
     // A listener that is given twice is told twice.
-    const own = (): void => listener();
+    const own: CommittedListener = (end) => listener(end);
     this.#listeners.add(own);
     if (this.#listeners.size === 1) this.watch();
     return () => {
@@ -69,8 +70,8 @@ export class ClientPartition implements StreamPartition {
     if (this.#listeners.size > 0) this.#tell('watch');
   }
 
-  committed(): void {
-    for (const listener of [...this.#listeners]) listener();
+  committed(end?: number): void {
+    for (const listener of [...this.#listeners]) listener(end);
   }
 
   /** @throws StorageError when it cannot be used */

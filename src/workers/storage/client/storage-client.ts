@@ -78,7 +78,7 @@ export class StorageClient implements StreamStore, PartitionOwner {
     this.#appends = new AppendLane({
       unansweredBytesMax: options.unansweredBytesMax,
       ringHost: () => this.#ringHost(),
-      committed: (slot) => this.#bySlot.get(slot)?.committed(),
+      committed: (slot, end) => this.#bySlot.get(slot)?.committed(end),
       eased: () => this.#easedOff(),
     });
     this.#doorbell.listen(() => this.#turn());

@@ -11,7 +11,7 @@ import { StorageError } from '../../../core/streams/storage-error.ts';
 import { ByteRingConsumer, ByteRingProducer } from '../../../shm/byte-ring.ts';
 import { assert } from '../../../std/assert.ts';
 import { ownedCopy } from '../../../std/owned-copy.ts';
-import { codeNumber, completionKinds, placesBytes, requestKinds, type StorageLink } from '../link.ts';
+import { codeNumber, completionKinds, endBytes, placesBytes, requestKinds, type StorageLink } from '../link.ts';
 import type { HostToClient } from '../messages.ts';
 import type { HostedPartition } from './partition-table.ts';
 import type { StorageMetrics } from './storage-metrics.ts';
@@ -61,7 +61,8 @@ export class HostLink {
   readonly #idle: Flight[] = [];
   /** Answers that found no room, in order. */
   #waiting: { readonly tag: number; readonly answer: AppendAnswer }[] = [];
-  readonly #committed = new Set<number>();
+  /** Partitions with something new: slot, and where it ends or -1. */
+  readonly #committed = new Map<number, number>();
   #isPublished = false;
   /** The completion ring had no room. */
   #isBlocked = false;
@@ -146,9 +147,9 @@ export class HostLink {
   }
 
   /** There is something new to read in a partition that the client watches. */
-  committed(slot: number): void {
+  committed(slot: number, end: number): void {
     if (this.#isClosed) return;
-    this.#committed.add(slot);
+    this.#committed.set(slot, end);
     this.#owner.wantsFlush(this);
   }
 
@@ -225,8 +226,10 @@ export class HostLink {
   /** False when the ring is full. */
   #publishCommitted(): boolean {
     const completions = this.#completions;
-    for (const slot of this.#committed) {
-      while (completions.claim(0) < 0) if (!completions.requestSpace()) return false;
+    for (const [slot, end] of this.#committed) {
+      let offset = completions.claim(endBytes);
+      for (; offset < 0; offset = completions.claim(endBytes)) if (!completions.requestSpace()) return false;
+      completions.doubles[offset >>> 3] = end;
       completions.publish(completionKinds.committed, slot, 0);
       this.#committed.delete(slot);
       this.#isPublished = true;

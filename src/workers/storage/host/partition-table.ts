@@ -8,7 +8,8 @@ import type { StreamPartition, StreamSettings, StreamStore } from '../../../core
 /** Who is told of new records: the link of a client. */
 export interface Watcher {
   readonly isClosed: boolean;
-  committed(slot: number): void;
+  /** `end`: what is new lies below it; -1: not known. */
+  committed(slot: number, end: number): void;
 }
 
 export class HostedPartition {
@@ -26,8 +27,8 @@ export class HostedPartition {
   watch(link: Watcher): void {
     if (link.isClosed) return;
     this.#watchers.add(link);
-    this.#unsubscribe ??= this.partition.onCommitted(() => {
-      for (const watcher of this.#watchers) watcher.committed(this.slot);
+    this.#unsubscribe ??= this.partition.onCommitted((end = -1) => {
+      for (const watcher of this.#watchers) watcher.committed(this.slot, end);
     });
   }
 

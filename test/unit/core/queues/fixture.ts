@@ -11,6 +11,7 @@ import { validateBatches } from '../../../../src/core/batch/validate-batch.ts';
 import type {
   AppendAnswer,
   AppendDone,
+  CommittedListener,
   PartitionPlaces,
   ReadAnswer,
   ReadRequest,
@@ -212,9 +213,9 @@ class TestPartition implements StreamPartition {
   readonly name: string;
   readonly #world: World;
   readonly #store: TestStore;
-  readonly #queue: { readonly bytes: Buffer; readonly done: AppendDone }[] = [];
+  readonly #queue: { readonly bytes: Buffer; readonly given: Buffer; readonly done: AppendDone }[] = [];
   #isPumping = false;
-  readonly listeners = new Set<() => void>();
+  readonly listeners = new Set<CommittedListener>();
 
   constructor(name: string, world: World, store: TestStore) {
     this.name = name;
@@ -224,7 +225,7 @@ class TestPartition implements StreamPartition {
 
   append(bytes: Buffer, done: AppendDone): void {
     this.#world.appends += 1;
-    this.#queue.push({ bytes: Buffer.from(bytes), done });
+    this.#queue.push({ bytes: Buffer.from(bytes), given: bytes, done });
     if (this.#isPumping) return;
     this.#isPumping = true;
     this.#later(this.#world.chance.below(this.#world.turnsMax + 1));
@@ -279,7 +280,7 @@ class TestPartition implements StreamPartition {
     return disk.start;
   }
 
-  onCommitted(listener: () => void): () => void {
+  onCommitted(listener: CommittedListener): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
@@ -314,8 +315,11 @@ class TestPartition implements StreamPartition {
     if (next === undefined) return;
     if (this.#queue.length > 0) this.#later(this.#world.chance.below(this.#world.turnsMax + 1));
     else this.#isPumping = false;
+    if (!next.given.equals(next.bytes)) throw new Error(`An append to "${this.name}" was changed before its answer`);
     next.done(this.#answer(next.bytes));
-    for (const listener of this.listeners) listener();
+    // A store may say how far there is something new, or not.
+    const { end } = this.#world.disk(this.name);
+    for (const listener of this.listeners) listener(end % 2 === 0 ? end : undefined);
   }
 
   #answer(bytes: Buffer): AppendAnswer {

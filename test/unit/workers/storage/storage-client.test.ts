@@ -141,8 +141,10 @@ describe.each(['memory', 'journal'])('StorageClient over %s', (adapter) => {
     const reader = await other.open('a-0');
     let told = 0;
     let end = 0;
-    const stop = reader.onCommitted(() => {
+    const ends: (number | undefined)[] = [];
+    const stop = reader.onCommitted((upTo) => {
       told += 1;
+      ends.push(upTo);
       void reader.places().then(({ highWatermark }) => {
         end = Math.max(end, highWatermark);
       });
@@ -152,6 +154,9 @@ describe.each(['memory', 'journal'])('StorageClient over %s', (adapter) => {
     await load(writer, 500, 50);
     await until(() => end === 500);
     expect(told).toBeLessThanOrEqual(500);
+    // And how far there is something new.
+    await until(() => ends.at(-1) === 500);
+    expect(ends).toEqual([...ends].sort((one = -1, two = -1) => one - two));
     stop();
     await reader.places();
     const before = told;

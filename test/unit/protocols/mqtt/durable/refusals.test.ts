@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { SessionSlots } from '../../../../../src/core/ports/session-slots.ts';
 import { SessionInterest } from '../../../../../src/core/sessions/interest.ts';
-import type { NewMessage } from '../../../../../src/core/sessions/message-record.ts';
+import type { MessageRun, NewMessage } from '../../../../../src/core/sessions/message-record.ts';
 import { SessionError } from '../../../../../src/core/sessions/session-error.ts';
 import { MqttHost } from '../../../../support/mqtt/mqtt-host.ts';
 
@@ -53,7 +53,18 @@ class TestSlots {
   /** The slot is open, and the test answers for it. */
   beginOpen(): void {
     this.hasRoom = true;
-    this.own = { publish: (message: NewMessage, done: Done) => this.published.push({ message, done }) };
+    this.own = {
+      // Each message of a run has an answer of its own, as if none had gone into the same batch.
+      publishRun: (
+        { source, places, count, ...head }: MessageRun,
+        done: (...told: [...Parameters<Done>, number]) => void,
+      ) => {
+        for (let at = 0; at < count; at++) {
+          const body = Buffer.from(source.subarray(places[2 * at], places[2 * at + 1]));
+          this.published.push({ message: { ...head, body }, done: (error, offset) => done(error, offset, 1) });
+        }
+      },
+    };
   }
 }
 

@@ -11,8 +11,8 @@ let failed: number[];
 let session: Session;
 
 function clientOf(level: 3 | 4 | 5): ClientState {
-  const write = ({ type, ids, failures }: PendingAnswer): void => {
-    written.push({ type, ids: [...ids], failures: [...(failures ?? [])] });
+  const write = ({ type, ids, count, failures }: PendingAnswer): void => {
+    written.push({ type, ids: [...ids.subarray(0, count)], failures: [...(failures ?? [])] });
   };
   return {
     ...{ level, session, connection: { closed: false }, pendingAnswers: new PendingAnswers(write) },

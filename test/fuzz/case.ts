@@ -4,6 +4,9 @@ import { type ConnectOptions, connectPacket, type Level } from './packets.ts';
 import { Random } from './random.ts';
 import { type Chunking, chunkings, RawClient, within } from './raw-client.ts';
 
+/** How long the broker waits for a CONNECT, and one that came for its session. */
+export const handshakeTimeoutMs = 3_000;
+
 /** How cases reach the broker: WebSocket by `ws`, by uWebSockets.js. */
 export type FuzzTransport = 'tcp' | 'ws' | 'uws';
 

@@ -34,6 +34,7 @@ describe('fuzz()', () => {
     const options = { seed, transport: 'ws', nodeFlags } as const;
     const report = await fuzz({ ...options, seconds: 20, kind: 'other header' });
     expect(report.failures.join('\n')).toMatch(/logged errors while these cases played/);
+    expect(report.logged.join('\n')).toContain('the planted bug');
     const replays = report.suspects.map((name): Replay => {
       const [number = '', round = '', ...kind] = name.split(':');
       return { number: Number(number), round: Number(round), kind: kind.join(':') };

@@ -17,7 +17,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { nodeForUws } from '../../scripts/debian13-libc.ts';
 import { BrokerProcess } from '../support/broker-process.ts';
 import { Inspector, inspectorFlags, inspectorLines } from '../support/inspector.ts';
-import { CaseContext, type FuzzCase, type FuzzTransport } from './case.ts';
+import { CaseContext, type FuzzCase, type FuzzTransport, handshakeTimeoutMs } from './case.ts';
 import { flowCases } from './cases-flows.ts';
 import { packetCases, stateCombinations } from './cases-packets.ts';
 import { webSocketCases } from './cases-web-socket.ts';
@@ -34,6 +34,13 @@ const residentCheckedFromS = 40;
 const growthCheckedFromS = 3;
 /** Failures beyond this one repeat themselves. */
 const failuresMax = 20;
+/** Errors of the broker's log that are kept, and characters of each. */
+const loggedMax = 50;
+const loggedCharsMax = 4_000;
+/** A line of the log is here this much later than the case that provoked it, on a busy machine. */
+const suspectedMs = 1_000;
+const lateLineMs = 500;
+const recentMax = 400;
 /** The broker opens files of its own with the first durable session, shared group and retained message, and serves the metrics. */
 const descriptorsMoreMax = 64;
 const webSocketListener = 'fuzz-ws';
@@ -93,6 +100,8 @@ export interface FuzzReport {
   readonly failures: readonly string[];
   /** Names of the cases that played when the broker logged an error. */
   readonly suspects: readonly string[];
+  /** What the broker logged of level error, in its own words. */
+  readonly logged: readonly string[];
 }
 
 export interface MemoryUse {
@@ -124,7 +133,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
       'mqtt.sessionExpiryMaxS': 2,
       'limits.retainedCountMax': 1_000,
       'limits.retainedBytesMax': 4 * 1024 * 1024,
-      'limits.handshakeTimeoutMs': 3_000,
+      'limits.handshakeTimeoutMs': handshakeTimeoutMs,
       'limits.ringBytes': ringBytes,
       ...(transport === 'tcp' ? {} : { 'listeners.1': webSocketListenerSettings(transport) }),
     },
@@ -149,8 +158,13 @@ class FuzzRun {
   private readonly cases: readonly FuzzCase[];
   private readonly counts = new Map<string, number>();
   private readonly failures: string[] = [];
-  private readonly recent: string[] = [];
-  private readonly suspects: string[] = [];
+  private readonly running = new Set<string>();
+  /** The latest cases that have ended, and when. */
+  private readonly recent: { readonly name: string; readonly endedMs: number }[] = [];
+  private suspects: readonly string[] = [];
+  private logged: readonly string[] = [];
+  /** Characters of the log that were looked at. */
+  private logChars = 0;
   private readonly memory: MemoryUse[] = [];
   private readonly pairs: Pair[] = [];
   private readonly watchers: Watcher[] = [];
@@ -177,12 +191,16 @@ class FuzzRun {
       // A broker that ends takes everything that talks to it along; that is a finding and no fault of the harness.
       if (this.broker.isRunning) await sleep(200);
       if (this.broker.isRunning) throw error;
-      this.fail('the broker has ended');
+      this.addFailure('the broker has ended');
     } finally {
       for (const witness of [...this.pairs, ...this.watchers]) witness.abandon();
       inspector.close();
       intercepted?.close();
     }
+    // What goes wrong shows at the clients before its line has come.
+    if (this.failures.length > 0) await sleep(lateLineMs);
+    this.lookForErrors();
+    this.reportErrors();
     return this.report();
   }
 
@@ -220,6 +238,10 @@ class FuzzRun {
       this.stopped = true;
       return;
     }
+    this.addFailure(what);
+  }
+
+  private addFailure(what: string): void {
     this.failures.push(what);
     this.options.print?.(`FAIL ${what}`);
   }
@@ -274,8 +296,7 @@ class FuzzRun {
   private async playCase(fuzzCase: FuzzCase, { number, round, kind }: Replay): Promise<void> {
     const { broker, transport } = this;
     const name = `${number}:${round}:${kind}`;
-    this.recent.push(name);
-    if (this.recent.length > 40) this.recent.shift();
+    this.running.add(name);
     const fail = (what: string): void => this.fail(`case ${name}: ${what}`);
     const port = transport === 'tcp' ? broker.port() : broker.port(webSocketListener);
     const context = new CaseContext(Random.of(this.options.seed, number), { port, transport }, round, fail);
@@ -289,15 +310,34 @@ class FuzzRun {
       clearTimeout(timer);
       await context.leave();
     }
-    await this.lookForDeaths();
+    this.running.delete(name);
+    this.recent.push({ name, endedMs: performance.now() });
+    if (this.recent.length > recentMax) this.recent.shift();
+    this.lookForErrors();
   }
 
-  /** Names the cases at once that played when a worker died: they are the ones to look at. */
-  private async lookForDeaths(): Promise<void> {
-    if (this.broker.unexpectedErrors.length === 0 || this.stopped) return;
+  /**
+   * Names the cases at once that played when the broker logged an error, such as the death of a worker: they are the ones to look at. That
+   * is so however many failures there are: a worker that dies takes the witnesses along, whose failures come first and are many.
+   */
+  private lookForErrors(): void {
+    const { broker, recent } = this;
+    if (broker.log.length === this.logChars) return;
+    this.logChars = broker.log.length;
+    const errors = broker.unexpectedErrors;
+    if (errors.length === 0) return;
+    this.logged = errors.slice(0, loggedMax).map((line) => line.slice(0, loggedCharsMax));
+    if (this.suspects.length > 0) return;
+    const since = performance.now() - suspectedMs;
+    const late = recent.filter(({ endedMs }, index) => endedMs >= since || index >= recent.length - laneCount * 2);
+    this.suspects = [...late.map(({ name }) => name), ...this.running];
     this.stopped = true;
-    this.suspects.push(...this.recent.slice(-laneCount * 2));
-    this.fail(`the broker logged errors while these cases played: ${this.suspects.join(', ')}`);
+  }
+
+  private reportErrors(): void {
+    if (this.logged.length === 0) return;
+    this.addFailure(`the broker logged errors while these cases played: ${this.suspects.join(', ')}`);
+    for (const line of this.logged) this.addFailure(`the broker logged ${line}`);
   }
 
   private async readBaseline(): Promise<Baseline> {
@@ -365,7 +405,6 @@ class FuzzRun {
     }
     const restarts = await broker.metric('ringmq_worker_restarts_total');
     if (restarts !== 0) this.fail(`${restarts} workers were replaced`);
-    for (const line of broker.unexpectedErrors.slice(0, 3)) this.fail(`the broker logged ${line.slice(0, 1_500)}`);
     // New clients are served, over both workers.
     const url = `mqtt://127.0.0.1:${broker.port()}`;
     const pair = await Pair.start(url, url, 5, (what) => this.fail(`at the end: ${what}`));
@@ -388,6 +427,7 @@ class FuzzRun {
       memory: this.memory,
       failures: this.failures,
       suspects: this.suspects,
+      logged: this.logged,
     };
   }
 }

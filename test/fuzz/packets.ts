@@ -10,7 +10,7 @@ import { malformedHeaders, malformedPublishes, validPublishes } from '../golden/
 import { auths, connacks, disconnects, PINGRESP_HEX, publishes, subacks, unsubacks } from '../golden/mqtt/server.ts';
 import { malformedSubscribes, validSubscribes } from '../golden/mqtt/subscribe.ts';
 import { bytes } from '../golden/mqtt/vector.ts';
-import type { Random } from './random.ts';
+import { Random } from './random.ts';
 
 export type Level = 3 | 4 | 5;
 export const levels: readonly Level[] = [3, 4, 5];
@@ -65,9 +65,18 @@ export const strangeNames: readonly string[] = [
 
 const topicWords = ['a', 'b', 'c', 'sensor', 'state', ...strangeNames];
 
-/** One of a few hundred topics, so that cases meet each other's messages, retained ones included. */
+/** Topics of a run. */
+const topicCount = 600;
+/** Their streams of random numbers are not those of cases. */
+const firstTopic = 1_000_000_000;
+
+/**
+ * One of the topics of the run, other ones with each seed: few enough that cases meet each other's messages, retained ones included, and that
+ * the broker knows nearly all of them before its memory is measured for the first time.
+ */
 export function topicOf(random: Random): string {
-  return `fuzz/${Array.from({ length: random.between(1, 4) }, () => random.pick(topicWords)).join('/')}`;
+  const own = Random.of(random.run, firstTopic + random.below(topicCount));
+  return `fuzz/${Array.from({ length: own.between(1, 4) }, () => own.pick(topicWords)).join('/')}`;
 }
 
 export function filterOf(random: Random): string {

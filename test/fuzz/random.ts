@@ -1,15 +1,18 @@
 /** Random numbers from a seed, so that every case of a fuzz run can be made again. Pure; used by all of `test/fuzz`. */
 
 export class Random {
+  /** Seed of the whole run that this is a part of. */
+  readonly run: number;
   private state: number;
 
-  constructor(seed: number) {
+  constructor(seed: number, run = 0) {
     this.state = seed | 0;
+    this.run = run;
   }
 
   /** A generator of its own for part `index` of a run with this seed. */
   static of(seed: number, index: number): Random {
-    const mixed = new Random(Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(index + 1, 0xc2b2ae35));
+    const mixed = new Random(Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(index + 1, 0xc2b2ae35), seed);
     mixed.below(2);
     return mixed;
   }

@@ -35,6 +35,7 @@ export class RawClient {
   /** Cuts what is sent into frames; null over TCP. */
   private readonly framing: Random | null;
   private readonly serverFrames = new ServerFrames();
+  private isCloseSeen = false;
   private readonly closedPromise: Promise<void>;
   private wake: (() => void) | null = null;
 
@@ -100,6 +101,7 @@ export class RawClient {
 
   private receiveFrames(chunk: Buffer, framing: Random): void {
     for (const { opcode, payload } of this.serverFrames.take(chunk)) {
+      if (opcode === Opcode.close) this.isCloseSeen = true;
       if (opcode === Opcode.close && !this.socket.writableEnded) {
         this.socket.end(frame(framing, payload, { opcode: Opcode.close }));
       } else if (opcode === Opcode.ping && !this.socket.writableEnded) {
@@ -157,6 +159,18 @@ export class RawClient {
   async waitForClose(limitMs: number): Promise<boolean> {
     if (!this.isClosed) await within(this.closedPromise, limitMs);
     return this.isClosed;
+  }
+
+  /** For messages about a connection that should have ended: what it knows of it. */
+  describe(): string {
+    const { socket, receivedBytes, received } = this;
+    const begin = received.subarray(0, 24).toString('hex');
+    const ends = [
+      ...(socket.readableEnded ? ['the broker has ended its side'] : []),
+      ...(socket.writableEnded ? ['it has ended its own'] : []),
+      ...(this.isCloseSeen ? ['a close frame came'] : []),
+    ];
+    return `port ${socket.localPort}, ${receivedBytes} bytes received, ${begin}${ends.map((end) => `, ${end}`).join('')}`;
   }
 
   /** Ends the connection: politely, or with a reset. */

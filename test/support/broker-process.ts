@@ -132,9 +132,11 @@ export class BrokerProcess {
     return this.errors;
   }
 
-  /** The log by lines; what is no log line (a message of Node itself) has level error. */
+  /** The log by lines; what is no log line (a message of Node itself) has level error. A line that is not whole yet is left out. */
   get logLines(): LogLine[] {
-    return this.errors
+    // A pipe gives what has arrived: half a line is no message of Node. What a process that has ended did not finish is looked at.
+    const whole = this.hasExited ? this.errors : this.errors.slice(0, this.errors.lastIndexOf('\n') + 1);
+    return whole
       .split('\n')
       .filter((line) => line !== '')
       .map(parseLine);

@@ -30,7 +30,7 @@ interface Answer {
 export class Inspector {
   private readonly socket: WebSocket;
   private readonly waiting = new Map<string, (answer: Answer) => void>();
-  /** Session ids of the worker threads but the Raft and the journal worker, in the order in which they were seen. */
+  /** Session ids of the connection workers, in the order in which they were seen. */
   private readonly workerSessions = new Set<string>();
   private raftSession: ThreadId | null = null;
   private journalSession: ThreadId | null = null;
@@ -68,7 +68,7 @@ export class Inspector {
     return this.journalSession;
   }
 
-  /** The connection workers and task threads that run now. */
+  /** The connection workers that run now. Threads of the task pool hear nothing while they wait for work. */
   get workers(): readonly ThreadId[] {
     return [...this.workerSessions];
   }
@@ -93,12 +93,12 @@ export class Inspector {
     await this.evaluate(thread, 'setImmediate(() => { for (;;); }); 0');
   }
 
-  /** Collects garbage on all threads, so that memory that is in use is what is measured. */
+  /** Collects garbage on the main thread and the connection workers, so that memory that is in use is what is measured. */
   async collectGarbage(): Promise<void> {
     await this.onEach((thread) => this.send(thread, 'HeapProfiler.collectGarbage', {}));
   }
 
-  /** Asks all threads, one after the other; those of the task pool may end meanwhile and are left out. */
+  /** Asks the main thread and the connection workers, one after the other; a worker that ends meanwhile is left out. */
   async onEach<T>(ask: (thread: ThreadId) => Promise<T>): Promise<T[]> {
     const answers: T[] = [];
     for (const thread of ['main', ...this.workers]) {
@@ -152,10 +152,11 @@ export class Inspector {
   }
 
   private attached({ sessionId, workerInfo }: NonNullable<Answer['params']>): void {
-    const { url } = workerInfo as { readonly url: string };
-    if (url.includes('/raft.worker.')) this.raftSession = String(sessionId);
-    else if (url.includes('/journal.worker.')) this.journalSession = String(sessionId);
-    else this.workerSessions.add(String(sessionId));
+    // The names of the threads; their URLs are all that of the entry that they have in common.
+    const { title } = workerInfo as { readonly title: string };
+    if (title.endsWith('ringmq raft worker')) this.raftSession = String(sessionId);
+    else if (title.endsWith('ringmq journal worker')) this.journalSession = String(sessionId);
+    else if (title.endsWith('ringmq connection worker')) this.workerSessions.add(String(sessionId));
   }
 
   private detached(session: string): void {

@@ -26,7 +26,16 @@ export class NodeWebSocketConnection implements WebSocketConnection {
   #lastHeardMs = performance.now();
   #pinged = false;
   #drainWanted = false;
-  #drained: (() => void) | undefined;
+  /** Messages that the socket has not taken yet. */
+  #unsent = 0;
+  #handler: WebSocketHandler | undefined;
+  // Not `bufferedAmount`: what the library answers to pings lies behind the last message, and nobody is told when that has left.
+  readonly #taken = (): void => {
+    this.#unsent--;
+    if (!this.#drainWanted || this.#closed || this.#unsent > 0) return;
+    this.#drainWanted = false;
+    this.#handler?.onDrain();
+  };
   #resolveEnded: () => void = () => undefined;
 
   constructor(webSocket: WebSocket, socket: Socket, path: string, facts: ConnectionFacts | undefined) {
@@ -52,11 +61,7 @@ export class NodeWebSocketConnection implements WebSocketConnection {
   /** Starts presenting messages; called once. */
   serve(handler: WebSocketHandler): void {
     const webSocket = this.#webSocket;
-    this.#drained = () => {
-      if (!this.#drainWanted || this.#closed || this.#webSocket.bufferedAmount > 0) return;
-      this.#drainWanted = false;
-      handler.onDrain();
-    };
+    this.#handler = handler;
     webSocket.on('message', (data: RawData, isBinary: boolean) => {
       this.#heard();
       // `ws` gives Buffers: its `binaryType` is left at 'nodebuffer'.
@@ -79,7 +84,8 @@ export class NodeWebSocketConnection implements WebSocketConnection {
     if (this.#closed) return;
     // Small messages are copied by the kernel at once; what it does not take stays referenced, so it has to be a copy.
     const bytes = typeof data === 'string' ? data : Buffer.from(data);
-    this.#webSocket.send(bytes, typeof data === 'string' ? text : binary, this.#drained);
+    this.#unsent++;
+    this.#webSocket.send(bytes, typeof data === 'string' ? text : binary, this.#taken);
     if (this.#webSocket.bufferedAmount > 0) this.#drainWanted = true;
   }
 

@@ -64,8 +64,12 @@ export interface HttpRoute {
   readonly handler: HttpHandler;
 }
 
+/** Routes whose modules need not be there when the listener is. Called at every request until it has resolved: make them once. */
+export type LaterHttpRoutes = () => Promise<readonly HttpRoute[]>;
+
 export interface HttpListenerOptions extends ListenAddress {
-  readonly routes: readonly HttpRoute[];
+  /** Two routes with the same method and path are refused with `HTTP_ROUTE_TWICE`; of later ones, each request that asks for them. */
+  readonly routes: readonly HttpRoute[] | LaterHttpRoutes;
   readonly limits: HttpLimits;
   /** A handler failed; the client got 500. */
   readonly onHandlerError: (error: unknown, request: HttpRequest) => void;
@@ -193,7 +197,7 @@ export interface WebSocketConnection {
 export interface WebSocketHandler {
   /** One whole message. `data` is valid during the call only. */
   onMessage(data: Buffer, isBinary: boolean): void;
-  /** `bufferedAmount` is 0 again after it was not. */
+  /** The kernel has taken all messages, after `bufferedAmount` was not 0 behind one of them. */
   onDrain(): void;
   /** Called exactly once. `code` is the one that was sent first, by either side, or 1006 when the stream just ended. */
   onClose(code: number): void;

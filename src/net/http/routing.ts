@@ -3,7 +3,7 @@
  * adapters, so that they cannot differ. Lives on the thread that answers: main for HTTP, workers for WebSocket listeners.
  */
 import { BrokerError } from '../../std/errors.ts';
-import type { HttpRequest, HttpResponse, HttpRoute } from './port.ts';
+import type { HttpRequest, HttpResponse, HttpRoute, LaterHttpRoutes } from './port.ts';
 
 /** Reason phrases of what this broker answers. `STATUS_CODES` of `node:http` would cost 25 ms of start-up to import. */
 const statusTexts = new Map<number, string>([
@@ -41,27 +41,24 @@ export class RouteTable {
   readonly #paths = new Map<string, Map<string, HttpRoute['handler']>>();
   readonly #webSocketPaths: ReadonlySet<string>;
   readonly #onError: (error: unknown, request: HttpRequest) => void;
+  /** Null when the routes are there. */
+  #later: LaterHttpRoutes | null = null;
 
   /** Throws `BrokerError` `HTTP_ROUTE_TWICE` when two routes have the same method and path. */
   constructor(
-    routes: readonly HttpRoute[],
+    routes: readonly HttpRoute[] | LaterHttpRoutes,
     onError: (error: unknown, request: HttpRequest) => void,
     webSocketPaths: Iterable<string> = [],
   ) {
     this.#onError = onError;
     this.#webSocketPaths = new Set(webSocketPaths);
-    for (const { method, path, handler } of routes) {
-      const methods = this.#paths.get(path) ?? new Map<string, HttpRoute['handler']>();
-      if (methods.has(method)) {
-        throw new BrokerError('HTTP_ROUTE_TWICE', `Cannot register "${method} ${path}": it is registered already`);
-      }
-      methods.set(method, handler);
-      this.#paths.set(path, methods);
-    }
+    if (typeof routes === 'function') this.#later = routes;
+    else this.#add(routes);
   }
 
   /** The answer to `request`: at once when the handler answers at once, else later. Never throws, never rejects. */
   answer(request: HttpRequest): FinalResponse | Promise<FinalResponse> {
+    if (this.#later !== null) return this.#answerLater(this.#later, request);
     const methods = this.#paths.get(request.path);
     if (methods === undefined) {
       return this.#webSocketPaths.has(request.path) ? upgradeRequired() : failure(404);
@@ -74,6 +71,30 @@ export class RouteTable {
       return response.then(finalise).catch((error: unknown) => this.#failed(error, request));
     } catch (error) {
       return this.#failed(error, request);
+    }
+  }
+
+  async #answerLater(load: LaterHttpRoutes, request: HttpRequest): Promise<FinalResponse> {
+    try {
+      const routes = await load();
+      // Several requests may have waited.
+      if (this.#later !== null) this.#add(routes);
+      this.#later = null;
+    } catch (error) {
+      this.#paths.clear();
+      return this.#failed(error, request);
+    }
+    return this.answer(request);
+  }
+
+  #add(routes: readonly HttpRoute[]): void {
+    for (const { method, path, handler } of routes) {
+      const methods = this.#paths.get(path) ?? new Map<string, HttpRoute['handler']>();
+      if (methods.has(method)) {
+        throw new BrokerError('HTTP_ROUTE_TWICE', `Cannot register "${method} ${path}": it is registered already`);
+      }
+      methods.set(method, handler);
+      this.#paths.set(path, methods);
     }
   }
 

@@ -85,7 +85,9 @@ export abstract class BufferedConnection implements Connection, TurnMember {
   private isDirty = false;
   /** Full chunks behind the one that the kernel has not taken; null for nearly every connection. */
   private queue: QueuedChunk[] | null = null;
-  private writing: QueuedChunk | null = null;
+  /** What the transport has not finished with, and how much of it goes out; nothing of it may be touched. */
+  private writing: Buffer | null = null;
+  private writingBytes = 0;
   private tail: Buffer | null = null;
   private tailLength = 0;
   protected paused = false;
@@ -177,6 +179,7 @@ export abstract class BufferedConnection implements Connection, TurnMember {
     }
     if (this.spanKind === noSpan) return this.openSpan(length);
     if (this.spanKind === slabSpan) {
+      this.host.turn.noteGain();
       this.moveSlabSpanToChunk(length);
       return this.extendChunk(length);
     }
@@ -195,6 +198,7 @@ export abstract class BufferedConnection implements Connection, TurnMember {
       this.spanEnd = memory.slabCursor;
       return this.spanStart;
     }
+    this.host.turn.noteGain();
     this.spanKind = chunkSpan;
     this.outputBuffer = memory.takeChunk(length);
     this.spanStart = 0;
@@ -260,12 +264,14 @@ export abstract class BufferedConnection implements Connection, TurnMember {
     this.host.countSent(this.listener, end - start);
     const result = this.writeBytes(buffer, start, end);
     if (result === writeCopied) {
-      this.writing = { buffer: emptyBuffer, start: 0, end: end - start };
+      this.writing = emptyBuffer;
+      this.writingBytes = end - start;
       if (kind === chunkSpan) this.host.turn.memory.giveChunk(buffer);
       return;
     }
     if (result === writePending) {
-      this.writing = { buffer, start, end };
+      this.writing = buffer;
+      this.writingBytes = end - start;
       if (kind === slabSpan) this.host.turn.memory.lendSlab(buffer);
       return;
     }
@@ -293,11 +299,11 @@ export abstract class BufferedConnection implements Connection, TurnMember {
 
   /** To be called by the subclass when a pending write is over. */
   protected writeCompleted(ok: boolean): void {
-    const span = this.writing;
-    if (span === null) return;
+    const buffer = this.writing;
+    if (buffer === null) return;
     this.writing = null;
-    this.countTaken(span.end - span.start);
-    this.host.turn.memory.giveChunk(span.buffer);
+    this.countTaken(this.writingBytes);
+    this.host.turn.memory.giveChunk(buffer);
     if (!ok) {
       this.destroy('network-error');
       return;
@@ -474,7 +480,7 @@ export abstract class BufferedConnection implements Connection, TurnMember {
     this.closeSpan();
     this.queue = null;
     this.ending = false;
-    this.outputBytes = this.writing === null ? 0 : this.writing.end - this.writing.start;
+    this.outputBytes = this.writing === null ? 0 : this.writingBytes;
   }
 
   // ---- transport

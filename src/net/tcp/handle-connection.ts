@@ -66,10 +66,7 @@ export class HandleConnection extends BufferedConnection {
 
   protected writeBytes(buffer: Buffer, start: number, end: number): WriteResult {
     const { internals } = this;
-    const bytes =
-      start === 0 && end === buffer.length
-        ? buffer
-        : new Uint8Array(buffer.buffer, buffer.byteOffset + start, end - start);
+    const bytes = start === 0 && end === buffer.length ? buffer : this.host.turn.memory.view(buffer, start, end);
     const request = spareRequest ?? internals.createWriteRequest();
     spareRequest = request;
     if (this.handle.writeBuffer(request, bytes) < 0) return writeFailed;

@@ -12,6 +12,8 @@ export const slabSpanBytesMax = 4_096;
 const slabBytes = 262_144;
 const pooledChunksMax = 512; // 512 x 64 KiB = 32 MiB per worker
 const pooledSlabsMax = 4;
+/** Views of the slab's beginning that are kept, by the low bits of their length. */
+const keptViews = 256;
 
 export class OutputMemory {
   /** The slab in use; spans are handed out from `slabCursor` on and are all given back when the turn is flushed. */
@@ -21,6 +23,22 @@ export class OutputMemory {
   private readonly freeSlabs: Buffer[] = [];
   private readonly freeChunks: Buffer[] = [];
   private slabIsLent = false;
+  private readonly views: (Uint8Array | null)[] = new Array(keptViews).fill(null);
+
+  /**
+   * The bytes of `buffer` from `start` to `end` as an array of their own. A lone message always lies at the beginning of the
+   * slab, so that its array is there already when one of the same length came before.
+   */
+  view(buffer: Buffer, start: number, end: number): Uint8Array {
+    if (start !== 0 || buffer !== this.slab)
+      return new Uint8Array(buffer.buffer, buffer.byteOffset + start, end - start);
+    const place = end & (keptViews - 1);
+    const kept = this.views[place] as Uint8Array | null;
+    if (kept !== null && kept.length === end) return kept;
+    const made = new Uint8Array(buffer.buffer, buffer.byteOffset, end);
+    this.views[place] = made;
+    return made;
+  }
 
   /** Makes sure that `length` bytes lie free behind `slabCursor` in `slab`. */
   makeSlabRoom(length: number): void {
@@ -64,5 +82,6 @@ export class OutputMemory {
     this.slab = this.freeSlabs.pop() ?? Buffer.allocUnsafeSlow(slabBytes);
     this.slabCursor = 0;
     this.slabIsLent = false;
+    this.views.fill(null);
   }
 }

@@ -82,7 +82,7 @@ export class TlsConnection extends BufferedConnection {
     const request = internals.createWriteRequest();
     request.handle = this.handle;
     request.oncomplete = (status) => this.writeCompleted(status === 0);
-    const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset + start, end - start);
+    const bytes = this.host.turn.memory.view(buffer, start, end);
     if (this.handle.writeBuffer(request, bytes) < 0) return writeFailed;
     return internals.state[internals.lastWriteWasAsync] === 0 ? writeDone : writeCopied;
   }

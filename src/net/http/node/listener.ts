@@ -1,10 +1,11 @@
 /** Plain HTTP on `node:http`. Lives on the main thread; made by the adapter. */
-import { createServer, type Server } from 'node:http';
+import type { Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { listenFailed } from '../listen-failed.ts';
 import type { HttpListener, HttpListenerOptions } from '../port.ts';
 import { asClosingMessage, failure, RouteTable } from '../routing.ts';
+import { createServer } from './create-server.ts';
 import { answer } from './request.ts';
 
 /** How often Node looks for requests that are overdue; an upper bound, shorter limits are looked at more often. */

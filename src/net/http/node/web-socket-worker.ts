@@ -2,16 +2,17 @@
  * WebSockets with `ws` on one worker: takes sockets of which no HTTP was read, reads the upgrade with a `node:http` server
  * that never listens, and answers plain HTTP itself. Made on a worker: by the adapter, or by whoever brings the sockets.
  */
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { receiveMessageOnPort } from 'node:worker_threads';
-import { WebSocketServer } from 'ws';
+import { type ServerOptions, WebSocketServer } from 'ws';
 import type { ConnectionFacts } from '../../tcp/buffered-connection.ts';
 import { leave } from '../leave.ts';
 import type { WebSocketEndpoint, WebSocketTransport, WebSocketWorker, WebSocketWorkerOptions } from '../port.ts';
 import { asClosingMessage, failure, RouteTable } from '../routing.ts';
 import { decideUpgrade } from '../upgrade.ts';
+import { createServer } from './create-server.ts';
 import { refuseMalformed } from './listener.ts';
 import { answer } from './request.ts';
 import type { SocketMessage } from './web-socket-acceptor.ts';
@@ -19,6 +20,8 @@ import { NodeWebSocketConnection } from './web-socket-connection.ts';
 
 /** Upper bound of the time between two looks at hand-shakes that are overdue and peers that are silent. */
 const SWEEP_INTERVAL_MS_MAX = 1_000;
+/** How long a peer may take to answer a close frame, or to end its side after it has sent one, ms. Left alone, `ws` waits for 30 s. */
+const CLOSE_TIMEOUT_MS = 2_000;
 
 export async function serveWebSockets(
   transport: WebSocketTransport,
@@ -86,14 +89,17 @@ export class NodeWebSocketServer {
     });
     this.#http.on('clientError', refuseMalformed);
     this.#http.on('upgrade', (message, socket, head) => this.#upgrade(message, socket, head));
-    this.#webSockets = new WebSocketServer({
+    // Its types do not know `closeTimeout` yet.
+    const serverOptions: ServerOptions & { readonly closeTimeout: number } = {
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
       maxPayload: options.messageBytesMax,
+      closeTimeout: CLOSE_TIMEOUT_MS,
       // Called inside `handleUpgrade`, and only when the client offered something.
       handleProtocols: () => (this.#chosenProtocol === '' ? false : this.#chosenProtocol),
-    });
+    };
+    this.#webSockets = new WebSocketServer(serverOptions);
     const { handshakeTimeoutMs, idleTimeoutMs } = options;
     const shortest = Math.min(handshakeTimeoutMs, idleTimeoutMs === 0 ? Number.POSITIVE_INFINITY : idleTimeoutMs);
     const interval = Math.max(10, Math.min(SWEEP_INTERVAL_MS_MAX, shortest / 4));

@@ -71,6 +71,33 @@ describe('RouteTable', () => {
     expect((await table.answer(request('GET', '/a'))).status).toBe(500);
     expect(errors).toHaveLength(1);
   });
+
+  test('answer() waits for later routes, which several requests may ask for', async () => {
+    const { promise, resolve } = Promise.withResolvers<readonly HttpRoute[]>();
+    const table = new RouteTable(
+      () => promise,
+      () => undefined,
+    );
+    const answers = ['/a', '/b', '/a'].map((path) => table.answer(request('GET', path)));
+    resolve([route('/a', { status: 202 })]);
+    const statuses = (await Promise.all(answers)).map(({ status }) => status);
+    expect(statuses).toEqual([202, 404, 202]);
+    expect(table.answer(request('GET', '/a'))).toMatchObject({ status: 202 });
+  });
+
+  test('answer() gives 500 and reports while later routes cannot be had', async () => {
+    const errors: unknown[] = [];
+    const twice = [route('/a', { status: 200 }), route('/a', { status: 200 })];
+    const attempts = [() => Promise.reject(new Error('no module')), async () => twice, async () => [twice[0]]];
+    const table = new RouteTable(
+      () => (attempts.shift() ?? (async () => []))(),
+      (error) => errors.push(error),
+    );
+    for (const status of [500, 500, 200, 200]) {
+      expect((await table.answer(request('GET', '/a'))).status).toBe(status);
+    }
+    expect(errors).toMatchObject([{ message: 'no module' }, { code: 'HTTP_ROUTE_TWICE' }]);
+  });
 });
 
 test('asClosingMessage() writes a whole response', () => {

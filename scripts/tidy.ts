@@ -24,6 +24,8 @@ const quotingFiles = new Set(['scripts/tidy.ts', 'test/unit/house/tidy.test.ts']
 const neutralFolders = /^src\/(std|shm|core|journal|workers|main)\//;
 const protocolNames = /mqtt|kafka|amqp|rocketmq|sqs|zookeeper/i;
 const machinePaths = /(^|[^\w.:/-])\/(work|root|tmp\/brief)\//;
+/** An import statement reads every export of a module of Node's, and some exports of these load what costs 2 to 25 ms in each thread. */
+const costlyImports = /^import (?!type\b).*'node:(http|https|process)'/;
 const unrunTests = /\b(it|test|describe|suite|bench)\b[\w.]*\.(only|skip|todo)\b/;
 
 /** Reports each line of the file for which `isWrong` holds. */
@@ -71,6 +73,17 @@ const fileRules: ReadonlyMap<string, FileRule> = new Map<string, FileRule>([
     (file) =>
       /^src\/.*\.ts$/.test(file.path) && !/^(#!.*\n)?\s*(\/\/|\/\*)/.test(file.text)
         ? [`${file.path}:1: begins without a comment that says what it is for, on which thread it lives, who calls it`]
+        : [],
+  ],
+  [
+    'no import that slows every start',
+    (file) =>
+      file.path.startsWith('src/')
+        ? eachLine(
+            file,
+            (line) => costlyImports.test(line),
+            'loads what nobody asked for: use process, getBuiltinModule()',
+          )
         : [],
   ],
   [

@@ -10,7 +10,6 @@ import type { PlacementNode } from '../core/ports/placement.ts';
 import type { Protocol } from '../core/ports/protocol.ts';
 import type { BrokerServices } from '../core/ports/services.ts';
 import type { StreamStore } from '../core/ports/stream-store.ts';
-import type { HttpListener } from '../net/http/port.ts';
 import type { TlsReload } from '../net/tls/tls-keeper.ts';
 import { startEventLoopMetrics } from '../observability/event-loop-metrics.ts';
 import type { MetricsSource } from '../observability/exposition.ts';
@@ -29,6 +28,7 @@ import { TaskPool } from '../workers/task-pool.ts';
 import { formatListenerAddress, type ListenerAddress } from './acceptor/acceptor.ts';
 import { Listeners } from './acceptor/listeners.ts';
 import { AccessService } from './access/access-service.ts';
+import type { AdminListener } from './admin-listener.ts';
 import type { AlarmService } from './alarms/alarm-service.ts';
 import type { BrokerSettings } from './broker-settings.ts';
 import { BroadcastHub } from './directory/broadcast-hub.ts';
@@ -67,6 +67,8 @@ export interface BrokerNodeOptions {
 
 /** How long a request that is being answered may take at the end, ms. */
 const HTTP_GRACE_MS = 200;
+/** The API is loaded this long after the node began to serve: those who waited for the node come first. */
+const HTTP_LOAD_MS = 200;
 /** Between two looks at the nodes of the cluster. */
 const NODES_MS = 5_000;
 /** The placement centre always has this long to hand over and to close its files. */
@@ -110,7 +112,8 @@ export class BrokerNode {
   private registration: NodeRegistration | null = null;
   private readonly tasks = new TaskPool();
   private readonly stopEventLoopMetrics: () => void;
-  private http: HttpListener | null = null;
+  private http: AdminListener | null = null;
+  private httpLoading: NodeJS.Timeout | null = null;
   private stopped: Promise<number> | null = null;
 
   constructor(options: BrokerNodeOptions) {
@@ -297,6 +300,7 @@ export class BrokerNode {
       this.registration = this.register();
       this.state = 'serving';
       this.lookAtNodes();
+      this.httpLoading = setTimeout(() => void this.http?.load(), HTTP_LOAD_MS).unref();
       void this.startAlarms();
     } catch (error) {
       // What is still starting must have ended before it can be stopped.
@@ -326,6 +330,7 @@ export class BrokerNode {
     await this.supervisor.stop(limitMs - performance.now());
     await this.storageSupervisor.stop(Math.max(STORAGE_STOP_MS_MIN, limitMs - performance.now()));
     await this.placement.stop(Math.max(PLACEMENT_STOP_MS_MIN, limitMs - performance.now()));
+    if (this.httpLoading !== null) clearTimeout(this.httpLoading);
     await this.http?.stop(HTTP_GRACE_MS);
     if (this.nodesTimer !== null) clearInterval(this.nodesTimer);
     this.nodeHub.stop();

@@ -2,10 +2,12 @@
  * The verbs of the command line that are the broker itself: `start`, `config`, and the offline ones. Main thread; called by
  * `bin/ringmq.js`. Standard output carries one line, when the broker serves; the log goes to standard error.
  *
- * Everything but the start of a worker thread is imported lazily: that thread loads its modules on another core while
- * this one reads the configuration.
+ * Everything but the start of threads is imported lazily: those load their modules on other cores while this one reads
+ * the configuration.
  */
-import process from 'node:process';
+import { availableParallelism } from 'node:os';
+import { resolveQuickly } from '../std/quick-resolution.ts';
+import { likelyWorkerCount } from './likely-worker-count.ts';
 import { RaftThread } from './placement/raft-thread.ts';
 import { JournalThread } from './storage/journal-thread.ts';
 import { WorkerThread } from './supervision/worker-thread.ts';
@@ -52,11 +54,22 @@ async function printHelp(): Promise<void> {
   process.stdout.write(startHelp(protocols));
 }
 
+/** Fewer where the process gets no more threads: the supervisor starts the others, and says what is wrong. */
+function warmUp(count: number): readonly WorkerThread[] {
+  const threads = [new WorkerThread()];
+  try {
+    while (threads.length < count) threads.push(new WorkerThread());
+  } catch {
+    return threads;
+  }
+  return threads;
+}
+
 async function start(flags: readonly string[]): Promise<void> {
-  // There is at least one connection worker, whatever the configuration says.
-  const warmWorkers = [new WorkerThread()];
+  const warmWorkers = warmUp(likelyWorkerCount(flags, process.env, availableParallelism()));
   const warmRaft = new RaftThread();
   const warmJournal = new JournalThread();
+  const end = resolveQuickly();
   try {
     const { runProgram } = await import('./program.ts');
     await runProgram(flags, { warmWorkers, warmRaft, warmJournal });
@@ -66,5 +79,7 @@ async function start(flags: readonly string[]): Promise<void> {
     if (!(error instanceof BrokerError)) throw error;
     process.stderr.write(`ringmq: ${error.message}\n`);
     process.exitCode = 1;
+  } finally {
+    end();
   }
 }

@@ -3,7 +3,6 @@
  * thread; called by `main.ts`. They are part of the broker and not of the client, because they open its files.
  */
 import { join } from 'node:path';
-import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { forceNewGroup, type RecoveryReport, restoreSnapshot } from '../raft/node/recovery.ts';
 import { type BackupFileHeader, readBackupFile } from '../rpc/backup-file.ts';

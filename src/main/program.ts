@@ -2,7 +2,6 @@
  * The life of a broker that is a program of its own: configuration, data folder, ready line, signals, exit status. Main
  * thread, called by `main.ts` alone; the library does without all of it.
  */
-import process from 'node:process';
 import { formatAddress } from '../config/address.ts';
 import { loadConfiguration } from '../config/load.ts';
 import { createLogger, type Logger } from '../observability/log.ts';

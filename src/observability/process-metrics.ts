@@ -3,7 +3,6 @@
  * Runs on the thread that serves `/metrics`, once per scrape.
  */
 import { readdir, readFile } from 'node:fs/promises';
-import process from 'node:process';
 import type { MetricFamily } from './exposition.ts';
 
 /** Collects the families. What this platform cannot tell (open descriptors without `/proc`) is left out. */

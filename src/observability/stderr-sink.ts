@@ -5,7 +5,6 @@
  * worker Node posts the line to the main thread: a reader that does not read can stop the main thread, but not the
  * traffic. docs/adr/0004-logging.md weighs the alternatives.
  */
-import process from 'node:process';
 
 /** Characters that may wait where standard error is asynchronous; beyond it lines are discarded and counted. */
 const pendingMax = 1024 * 1024;

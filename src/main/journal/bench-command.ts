@@ -7,7 +7,6 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { coldReadDefaults } from '../../workers/storage/journal-settings.ts';
 import { formatJournalBench, judgeJournalBench } from './bench-report.ts';

@@ -5,7 +5,6 @@
  * Status: 0 all is well, 1 something is damaged, or the command failed, 2 wrong usage.
  */
 import { dirname, resolve } from 'node:path';
-import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { loadConfiguration } from '../../config/load.ts';
 import type { ObjectStore } from '../../core/ports/object-store.ts';

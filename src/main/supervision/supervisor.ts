@@ -92,12 +92,14 @@ export class Supervisor implements WorkerPost {
 
   /**
    * Starts all workers and resolves when all serve. Rejects with `WORKER_START_FAILED` when one ends before; the
-   * others are then running, call `stop`. `warm` are threads that were created ahead and were told nothing yet.
+   * others are then running, call `stop`. `warm` are threads that were created ahead and were told nothing yet; those
+   * that are too many are ended.
    */
   start(warm: readonly WorkerThread[] = []): Promise<void> {
     this.starting = Promise.withResolvers<void>();
     const started = this.starting.promise;
     for (const seat of this.seats) this.launchFirst(seat, warm[seat.index]);
+    for (const surplus of warm.slice(this.seats.length)) void surplus.terminate();
     const intervalMs = Math.max(20, Math.min(500, this.options.stallLimitMs / 4));
     this.check = setInterval(() => this.watch(), intervalMs);
     return started;

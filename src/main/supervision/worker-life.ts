@@ -2,7 +2,8 @@
  * One life of a worker thread of which a broker has one at a time, as the main thread sees it: messages both ways, and the end with
  * its reason. Main thread; the base of the Raft thread and the journal thread, which add what they are given.
  */
-import { type ResourceLimits, type Transferable, Worker } from 'node:worker_threads';
+import type { ResourceLimits, Transferable, Worker } from 'node:worker_threads';
+import { startThread } from './start-thread.ts';
 
 export class WorkerLife<In, Out> {
   /** Set by the owner; messages arrive only after the first `post`. */
@@ -12,7 +13,7 @@ export class WorkerLife<In, Out> {
   private readonly worker: Worker;
 
   constructor(url: URL, name: string, resourceLimits: ResourceLimits = {}) {
-    this.worker = new Worker(url, { name, resourceLimits });
+    this.worker = startThread(url, name, resourceLimits);
     this.worker.on('message', (message: Out) => this.onMessage(message));
     let thrown: unknown;
     this.worker.on('error', (error) => {

@@ -3,9 +3,10 @@
  * so that a worker loads its modules while the main thread still reads the configuration.
  */
 import type { Socket } from 'node:net';
-import { type Transferable, Worker } from 'node:worker_threads';
+import type { Transferable, Worker } from 'node:worker_threads';
 import type { MainToWorker, WorkerToMain } from '../../workers/messages.ts';
 import { connectionWorkerUrl } from '../../workers/worker-urls.ts';
+import { startThread } from './start-thread.ts';
 
 /** Small for idle connections, large enough for messages that live until a disk has them (docs/adr/0006-worker-heap.md). */
 const resourceLimits = { maxYoungGenerationSizeMb: 16 };
@@ -22,7 +23,7 @@ export class WorkerThread {
   private ended = false;
 
   constructor() {
-    this.worker = new Worker(connectionWorkerUrl, { name: 'ringmq connection worker', resourceLimits });
+    this.worker = startThread(connectionWorkerUrl, 'ringmq connection worker', resourceLimits);
     this.worker.on('message', (message: WorkerToMain) => this.onMessage(message));
     this.worker.on('error', (error) => {
       this.error = error;

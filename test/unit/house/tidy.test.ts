@@ -15,7 +15,10 @@ const cleanTree: readonly TidyFile[] = [
     'src/protocols/registry.ts',
     "// One line each.\nimport { mqtt } from './mqtt/index.ts';\nexport const p = [mqtt];\n",
   ),
-  file('src/protocols/mqtt/index.ts', '/** MQTT. */\nexport const mqtt = 1;\n'),
+  file(
+    'src/protocols/mqtt/index.ts',
+    "/** MQTT. */\nimport type { Server } from 'node:http';\nexport const mqtt = 1;\n",
+  ),
   file('test/unit/a.test.ts', "it('a() adds', () => reader.skip(4));\n"),
 ];
 
@@ -72,6 +75,14 @@ describe('tidy', () => {
       'src/net/b.ts:1: begins without a comment that says what it is for, on which thread it lives, who calls it',
       file('src/net/b.ts', 'export const b = 1;\n'),
     ],
+    ...["{ createServer } from 'node:http'", "https, { Agent } from 'node:https'", "process from 'node:process'"].map(
+      (what) =>
+        [
+          `a source file imports ${what}`,
+          'src/net/b.ts:2: loads what nobody asked for: use process, getBuiltinModule()',
+          file('src/net/b.ts', `// What it is for.\nimport ${what};\n`),
+        ] as const,
+    ),
     ...['/work/main', '/root/.cache', '/tmp/brief/x'].map(
       (path) =>
         [

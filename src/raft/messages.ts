@@ -123,7 +123,9 @@ export type ClientToRaft =
   | { readonly type: 'call'; readonly id: number; readonly call: ClientCall }
   | { readonly type: 'watch'; readonly id: number; readonly request: WatchRequest }
   | { readonly type: 'watch-taken'; readonly id: number }
-  | { readonly type: 'watch-cancel'; readonly id: number };
+  | { readonly type: 'watch-cancel'; readonly id: number }
+  /** The thread reads the store by itself from now on. */
+  | { readonly type: 'store-reader' };
 
 export type CallResult = CommandResult | QueryResult | GroupStatus;
 

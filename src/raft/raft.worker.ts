@@ -4,7 +4,6 @@
  *
  * Its modules are loaded before `start` arrives, so the thread can be started while the configuration is still being read.
  */
-import process from 'node:process';
 import { parentPort } from 'node:worker_threads';
 import { whenClosed } from '../core/files/remove-file.ts';
 import { createLogger, type RootLogger } from '../observability/log.ts';

@@ -18,13 +18,15 @@ export class ClientServer {
   private readonly port: MessagePort;
   private readonly answers: PortBatch<RaftToClient>;
   private readonly node: PlacementNode;
+  private readonly onStoreReader: () => void;
   private readonly watches = new Map<number, Watch>();
 
-  /** `gone` is called when the other end has closed. */
-  constructor(port: MessagePort, node: PlacementNode, gone: () => void) {
+  /** `gone` is called when the other end has closed, `onStoreReader` when it begins to read the store by itself. */
+  constructor(port: MessagePort, node: PlacementNode, gone: () => void, onStoreReader: () => void = () => undefined) {
     this.port = port;
     this.answers = new PortBatch(port);
     this.node = node;
+    this.onStoreReader = onStoreReader;
     port.on('message', (messages: readonly ClientToRaft[]) => {
       for (const message of messages) this.receive(message);
     });
@@ -64,6 +66,9 @@ export class ClientServer {
       case 'watch-cancel':
         this.watches.get(message.id)?.cancel();
         this.watches.delete(message.id);
+        break;
+      case 'store-reader':
+        this.onStoreReader();
     }
   }
 

@@ -1,7 +1,7 @@
 /**
  * The placement centre on a thread that reads: writes and linearizable reads over the port, serializable reads straight from
- * the store. Thread: any but the Raft worker; the port's other end is with the Raft worker. The store's library is loaded at
- * the first serializable read.
+ * the store. Thread: any but the Raft worker; the port's other end is with the Raft worker. The store's library is loaded when
+ * serializable reads turn out not to be rare.
  */
 import type { MessagePort } from 'node:worker_threads';
 import { PlacementClient } from './placement-client.ts';

@@ -37,8 +37,11 @@ export interface LocalReader {
   close(): void;
 }
 
-/** Called at the first serializable query, which is then left to the Raft worker. */
+/** Called when serializable queries turn out not to be rare; until it has resolved, the Raft worker answers them. */
 export type OpenReader = () => Promise<LocalReader>;
+
+/** The store's library is worth some 20 ms and a few MB only to a thread that reads again and again: a start does not. */
+const queriesBeforeReader = 8;
 
 const unknownStatus: GroupStatus = {
   clusterId: '',
@@ -64,6 +67,8 @@ export class PlacementClient implements PlacementNode {
   /** Null when there is none, or none any more. */
   private openReader: OpenReader | null;
   private reader: LocalReader | null = null;
+  /** Serializable ones that the Raft worker was left for want of a reader. */
+  private queriesWithoutReader = 0;
   /** Newest revision that an answer has had. */
   private seenRevision = 0;
   private readonly calls = new Map<number, Waiting>();
@@ -187,7 +192,8 @@ export class PlacementClient implements PlacementNode {
     // It alone knows what is left of a lease.
     if (query.type === 'lease' || query.type === 'leases') return null;
     if (this.reader === null) {
-      void this.loadReader();
+      this.queriesWithoutReader += 1;
+      if (this.queriesWithoutReader > queriesBeforeReader) void this.loadReader();
       return null;
     }
     // Without a group, or out of service, it refuses.
@@ -210,6 +216,8 @@ export class PlacementClient implements PlacementNode {
     const { openReader } = this;
     if (openReader === null) return;
     this.openReader = null;
+    // Before anything is read: the store may be seconds behind while nobody reads it.
+    this.post({ type: 'store-reader' });
     let reader: LocalReader;
     try {
       reader = await openReader();

@@ -54,6 +54,7 @@ import {
   type ProposeRequest,
   type Ready,
   type ReplicaId,
+  type Role,
   type Term,
 } from './types.ts';
 
@@ -246,23 +247,7 @@ export class Consensus {
   }
 
   status(): ConsensusStatus {
-    const core = this.#core;
-    const progressStatus = (): ReadonlyMap<ReplicaId, ProgressStatus> => this.#progressStatus();
-    return {
-      replica: core.replica,
-      role: core.role,
-      isLearner: core.membership.learners.includes(core.replica),
-      term: core.term,
-      leader: core.leader,
-      commit: core.log.commit,
-      applied: core.log.applied,
-      lastIndex: core.log.lastIndex,
-      membership: core.membership,
-      // Made when somebody looks: the driver asks for the rest in every round.
-      get progress() {
-        return progressStatus();
-      },
-    };
+    return new Status(this.#core);
   }
 
   #tickLeader(leadership: Leadership): void {
@@ -431,14 +416,41 @@ export class Consensus {
     this.#handedCommit = core.log.commit;
     return { term: core.term, vote: core.vote, commit: core.log.commit };
   }
+}
 
-  #progressStatus(): ReadonlyMap<ReplicaId, ProgressStatus> {
-    const core = this.#core;
+/** One look at the core. A class, because the driver takes one in every round and a literal with a getter is slow to make. */
+class Status implements ConsensusStatus {
+  readonly replica: ReplicaId;
+  readonly role: Role;
+  readonly isLearner: boolean;
+  readonly term: Term;
+  readonly leader: ReplicaId;
+  readonly commit: LogIndex;
+  readonly applied: LogIndex;
+  readonly lastIndex: LogIndex;
+  readonly membership: Membership;
+  readonly #core: Core;
+
+  constructor(core: Core) {
+    this.replica = core.replica;
+    this.role = core.role;
+    this.isLearner = core.membership.learners.includes(core.replica);
+    this.term = core.term;
+    this.leader = core.leader;
+    this.commit = core.log.commit;
+    this.applied = core.log.applied;
+    this.lastIndex = core.log.lastIndex;
+    this.membership = core.membership;
+    this.#core = core;
+  }
+
+  /** Made when somebody looks. */
+  get progress(): ReadonlyMap<ReplicaId, ProgressStatus> {
+    const { leadership, log, replica: self } = this.#core;
     const progress = new Map<ReplicaId, ProgressStatus>();
-    if (core.leadership === null) return progress;
-    const { durable, lastIndex } = core.log;
-    progress.set(core.replica, { match: durable, next: lastIndex + 1, state: 'replicate', isActive: true });
-    for (const [replica, follower] of core.leadership.progress) progress.set(replica, follower.status());
+    if (leadership === null) return progress;
+    progress.set(self, { match: log.durable, next: log.lastIndex + 1, state: 'replicate', isActive: true });
+    for (const [replica, follower] of leadership.progress) progress.set(replica, follower.status());
     return progress;
   }
 }

@@ -60,6 +60,8 @@ export class RaftRuntime {
   private readonly counts = newRaftCounts();
   private readonly traffic = newTransportCounters();
   private readonly clients = new Set<ClientServer>();
+  /** Those whose threads read the store by themselves. */
+  private readonly storeReaders = new Set<ClientServer>();
   private readonly joining = new AbortController();
   private readonly timers: NodeJS.Timeout[] = [];
   private readonly stopEventLoopMetrics: () => void;
@@ -112,7 +114,16 @@ export class RaftRuntime {
   /** Serves another thread of the process. */
   connect(port: MessagePort): void {
     const node = this.port?.forwarding(this.nodes) ?? this.nodes;
-    const client: ClientServer = new ClientServer(port, node, () => this.clients.delete(client));
+    const { state } = this.storage;
+    const gone = (): void => {
+      this.clients.delete(client);
+      this.storeReaders.delete(client);
+      state.setStoreRead(this.storeReaders.size > 0);
+    };
+    const client: ClientServer = new ClientServer(port, node, gone, () => {
+      this.storeReaders.add(client);
+      state.setStoreRead(true);
+    });
     this.clients.add(client);
   }
 

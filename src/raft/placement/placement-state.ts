@@ -41,19 +41,33 @@ export interface PlacementStateOptions {
   defer?(callback: () => void): void;
   /** A flush is due when nothing was applied for so long, … */
   readonly flushQuietMs?: number;
-  /** … or the oldest entry that is not committed waits for so long, give or take a fifth, … */
+  /** … or the oldest entry that is not committed waits for so long, give or take a fifth, while nobody else reads the store, … */
   readonly flushDelayMs?: number;
+  /** … or for so long, while other threads read it, … */
+  readonly flushReadDelayMs?: number;
   /** … or so many wait, … */
   readonly flushEntriesMax?: number;
+  /** … or so many that came within `flushBusyMs`, … */
+  readonly flushBusyEntriesMax?: number;
+  readonly flushBusyMs?: number;
   /** … or so many bytes of them. */
   readonly flushBytesMax?: number;
 }
 
 /**
- * A flush holds the thread for some microseconds per entry: under a steady load it comes so seldom that less than one write in a
- * hundred meets it when they come one by one. Smaller flushes than these cost more of the disk than they save of the thread.
+ * A flush holds the thread for some microseconds per entry, and the disk for some milliseconds, whatever it writes: writes that
+ * come one by one meanwhile wait for both. So under a steady load it comes as seldom as those who read the store can bear. When
+ * entries come fast, many callers wait at a time, and flushes are kept short instead.
  */
-const defaultFlush = { flushQuietMs: 25, flushDelayMs: 150, flushEntriesMax: 1_000, flushBytesMax: 4 * 1024 * 1024 };
+const defaultFlush = {
+  flushQuietMs: 25,
+  flushDelayMs: 1_500,
+  flushReadDelayMs: 150,
+  flushEntriesMax: 3_000,
+  flushBusyEntriesMax: 1_000,
+  flushBusyMs: 400,
+  flushBytesMax: 4 * 1024 * 1024,
+};
 
 /** What became of a command: for the replica that took the call. */
 export interface Applied {
@@ -74,8 +88,9 @@ export class PlacementState {
   private bytesUnflushed = 0;
   private oldestUnflushedMs = 0;
   private newestUnflushedMs = 0;
-  /** Of the next flush. */
-  private delayMs = 0;
+  /** Of the delay of the next flush. */
+  private delayShare = 1;
+  private isStoreRead = false;
   /** Changes up to here are not in the store any more. */
   private purgedRevision = 0;
   /** The half that is not in force may have rows. */
@@ -190,13 +205,21 @@ export class PlacementState {
     });
   }
 
+  /** Other threads read the store, so it is kept close to what is applied. */
+  setStoreRead(isRead: boolean): void {
+    this.isStoreRead = isRead;
+  }
+
   needsFlush(nowMs: number): boolean {
     if (this.entriesUnflushed === 0 || !this.commits.isIdle) return false;
+    const { flushEntriesMax, flushBusyEntriesMax, flushBusyMs } = this.options;
+    const delayMs = this.isStoreRead ? this.options.flushReadDelayMs : this.options.flushDelayMs;
+    const ageMs = nowMs - this.oldestUnflushedMs;
     return (
-      this.entriesUnflushed >= this.options.flushEntriesMax ||
+      this.entriesUnflushed >= (ageMs < flushBusyMs ? flushBusyEntriesMax : flushEntriesMax) ||
       this.bytesUnflushed >= this.options.flushBytesMax ||
       nowMs - this.newestUnflushedMs >= this.options.flushQuietMs ||
-      nowMs - this.oldestUnflushedMs >= this.delayMs
+      ageMs >= delayMs * this.delayShare
     );
   }
 
@@ -324,8 +347,7 @@ export class PlacementState {
    */
   private beginDelay(nowMs: number): void {
     this.oldestUnflushedMs = nowMs;
-    const share = 0.8 + (Math.floor(nowMs * 1000) % 401) / 1000;
-    this.delayMs = this.options.flushDelayMs * share;
+    this.delayShare = 0.8 + (Math.floor(nowMs * 1000) % 401) / 1000;
   }
 
   /** What was begun and not ended must never be committed. */

@@ -93,6 +93,7 @@ export class Replica {
   private nextSequence: number;
   private ticks = 0;
   private isWoken = false;
+  private isProcessing = false;
   /** What the followers are told when nothing else was to be told them for a moment; 0: the host was not asked for that. */
   private commitToTell: LogIndex = 0;
   /** A received state is being made the present one: nothing else may touch state and core. */
@@ -197,6 +198,7 @@ export class Replica {
   /** Does what waits. */
   process(): void {
     this.isWoken = false;
+    this.isProcessing = true;
     this.guarded(() => {
       if (this.isInstalling) return;
       this.refresh();
@@ -210,6 +212,7 @@ export class Replica {
       if (this.consensus.hasReady()) this.wakeUp();
       this.tellCommitLater();
     });
+    this.isProcessing = false;
   }
 
   /**
@@ -446,7 +449,8 @@ export class Replica {
     this.send(messages);
     if (messages.length > 0) this.ports.transport.flush?.();
     this.consensus.persisted(number);
-    this.wakeUp();
+    // Inside of `process` its next round sees to it.
+    if (!this.isProcessing) this.wakeUp();
   }
 
   private send(messages: readonly Message[]): void {
@@ -493,7 +497,9 @@ export class Replica {
 
   private handOverCalls(): void {
     const { role, term } = this.core;
-    this.proposals.handOver(term, role === 'leader', (entries) => this.consensus.propose(entries) === 'accepted');
+    if (this.proposals.hasWaiting) {
+      this.proposals.handOver(term, role === 'leader', (entries) => this.consensus.propose(entries) === 'accepted');
+    }
     this.reads.issue(this.ticks, (context) => this.consensus.readIndex(context));
   }
 

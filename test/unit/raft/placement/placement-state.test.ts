@@ -125,19 +125,38 @@ describe('PlacementState', () => {
     expect(machine.state.needsFlush(100)).toBe(true);
   });
 
-  it('needsFlush() is true under a steady load as well, at another time on every replica', () => {
-    const delays = Array.from({ length: 20 }, (_, run) => {
-      const machine = new PlacementMachine();
-      const startMs = 1_000 + run * 0.0731;
-      for (machine.nowMs = startMs; !machine.state.needsFlush(machine.nowMs); machine.nowMs += 10) {
-        machine.write(set('a', '1'));
-      }
-      return machine.nowMs - startMs;
-    });
-    expect(Math.min(...delays)).toBeGreaterThanOrEqual(120);
-    expect(Math.max(...delays)).toBeLessThanOrEqual(190);
-    expect(new Set(delays.map((delay) => Math.round(delay))).size).toBeGreaterThan(3);
+  it('needsFlush() waits for more entries when they come slowly', () => {
+    const machine = new PlacementMachine();
+    machine.nowMs = 100;
+    for (let count = 1; count < 3_000; count++) {
+      machine.write(set('a', '1'));
+      expect(machine.state.needsFlush(machine.nowMs)).toBe(false);
+      machine.nowMs += 0.401;
+    }
+    machine.write(set('a', '1'));
+    expect(machine.state.needsFlush(machine.nowMs)).toBe(true);
   });
+
+  it.each([
+    { isRead: false, least: 1_200, most: 1_900 },
+    { isRead: true, least: 120, most: 190 },
+  ])(
+    'needsFlush() is true under a steady load as well, at another time on every replica: read elsewhere $isRead',
+    ({ isRead, least, most }) => {
+      const delays = Array.from({ length: 20 }, (_, run) => {
+        const machine = new PlacementMachine();
+        machine.state.setStoreRead(isRead);
+        const startMs = 1_000 + run * 0.0731;
+        for (machine.nowMs = startMs; !machine.state.needsFlush(machine.nowMs); machine.nowMs += 10) {
+          machine.write(set('a', '1'));
+        }
+        return machine.nowMs - startMs;
+      });
+      expect(Math.min(...delays)).toBeGreaterThanOrEqual(least);
+      expect(Math.max(...delays)).toBeLessThanOrEqual(most);
+      expect(new Set(delays.map((delay) => Math.round(delay))).size).toBeGreaterThan(3);
+    },
+  );
 
   it('flush() calls back in order, each time with all that was applied before it durable', () => {
     const machine = new PlacementMachine();

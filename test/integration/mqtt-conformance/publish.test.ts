@@ -216,6 +216,17 @@ describe('properties of PUBLISH', () => {
     publisher.publish(topic, 'x', { properties: { messageExpiryInterval: 100 } });
     expect((await reader.packet('publish')).properties).toEqual({ messageExpiryInterval: 100 });
   });
+
+  it.each([0, 1])('say how long a retained message lives: never longer than that, QoS %i', async (qos) => {
+    const topic = unique();
+    const publisher = await mqtt.connect({ level: 5 });
+    publisher.publish(topic, 'x', { qos: 1, retain: true, properties: { messageExpiryInterval: 100 } });
+    await publisher.packet('puback');
+    await publisher.subscribe(topic, qos);
+    const { messageExpiryInterval } = (await publisher.packet('publish')).properties as Record<string, number>;
+    expect(messageExpiryInterval).toBeLessThanOrEqual(100);
+    expect(messageExpiryInterval).toBeGreaterThan(90);
+  });
 });
 
 describe('a topic alias', () => {

@@ -207,7 +207,7 @@ export class Delivery {
     options.dup = 0;
     options.packetId = view.packetId;
     options.topic = null;
-    options.expiryS = remainingS;
+    options.expiryS = cappedLife(remainingS, view.expiryS);
     options.subscriptionIdentifiers = null;
     options.topicAlias = 0;
     options.emptyTopic = false;
@@ -285,7 +285,7 @@ export class Delivery {
     options.dup = dup;
     options.packetId = packetId;
     options.topic = null;
-    options.expiryS = expiryS;
+    options.expiryS = cappedLife(expiryS, view.expiryS);
     options.subscriptionIdentifiers = link.layout === 5 ? identifiers : null;
     options.topicAlias = 0;
     options.emptyTopic = false;
@@ -452,4 +452,9 @@ export interface RetainedDelivery {
 function remainingLife(expiresAtMs: number): number {
   if (expiresAtMs === 0) return -1;
   return Math.max(0, Math.ceil((expiresAtMs - Date.now()) / 1000));
+}
+
+/** Never more than its publisher gave it [MQTT-3.3.2-6]: retained messages expire at whole seconds, and clocks are set back. */
+function cappedLife(remainingS: number, givenS: number): number {
+  return givenS >= 0 && givenS < remainingS ? givenS : remainingS;
 }

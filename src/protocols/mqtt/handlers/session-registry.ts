@@ -168,7 +168,8 @@ export class SessionRegistry implements SessionOwner {
       if (!(error instanceof Error) || !('code' in error)) throw error;
       if (!request.link.connection.closed)
         this.log.warn('Cannot connect a durable session', { clientId, error: error.message });
-      if (!this.has(clientId)) this.directory.release(scope, clientId);
+      // Another client of this worker may be about to have it, and nobody else must have the name meanwhile.
+      if (!this.has(clientId) && !kept.isBusy(clientId)) this.directory.release(scope, clientId);
       answers.refused(refusalOf(error));
     }
   }

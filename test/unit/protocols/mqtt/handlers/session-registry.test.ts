@@ -1,5 +1,6 @@
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import type { ClaimCallbacks } from '../../../../../src/core/ports/session-directory.ts';
+import { SessionError } from '../../../../../src/core/sessions/session-error.ts';
 import { createLogger } from '../../../../../src/observability/log.ts';
 import type { OpenRequest } from '../../../../../src/protocols/mqtt/durable/open-request.ts';
 import { type RegistryOptions, SessionRegistry } from '../../../../../src/protocols/mqtt/handlers/session-registry.ts';
@@ -8,11 +9,13 @@ import { type RegistryOptions, SessionRegistry } from '../../../../../src/protoc
 function registryOf(stored: ReadonlySet<string> | null) {
   const claims: ClaimCallbacks[] = [];
   const logged: string[] = [];
+  const released: string[] = [];
+  const opening = Promise.withResolvers<never>();
   const options = {
     router: {},
     directory: {
       register: () => undefined,
-      release: () => undefined,
+      release: (_scope: string, name: string) => released.push(name),
       claim: (...[, , , , callbacks]: [string, string, boolean, boolean, ClaimCallbacks]) => claims.push(callbacks),
     },
     access: { onChange: () => undefined },
@@ -22,10 +25,12 @@ function registryOf(stored: ReadonlySet<string> | null) {
       ...{ use: () => undefined, isSettled: true, sessionCount: 0, own: null },
       has: (id: string) => stored.has(id),
       ownerOf: () => null,
+      bringHome: async () => undefined,
+      open: () => opening.promise,
     },
     log: createLogger({ level: 'error', format: 'text', write: (line) => logged.push(line) }),
   };
-  return { registry: new SessionRegistry(options as unknown as RegistryOptions), claims, logged };
+  return { registry: new SessionRegistry(options as unknown as RegistryOptions), claims, logged, released, opening };
 }
 
 const request = {
@@ -51,4 +56,23 @@ it('open() reports a session that nobody has installed', () => {
   registry.open(request, { opened: () => undefined, refused: () => undefined });
   claims[0]?.granted({ state: { flights: [] } });
   expect(logged.join()).toContain('it was not installed');
+});
+
+it('open() keeps the name for the next client of this worker when one has gone that waited for its session', async () => {
+  const { registry, claims, released, opening } = registryOf(new Set());
+  const answers: string[] = [];
+  for (const closed of [true, false]) {
+    const link = { connection: { closed } };
+    registry.open({ ...request, expiryS: 60, link } as unknown as OpenRequest, {
+      opened: () => answers.push('opened'),
+      refused: () => answers.push(closed ? 'gone' : 'refused'),
+    });
+  }
+  // The second one is granted at once, since the worker has the name already.
+  for (const { granted } of claims) granted({ state: undefined });
+  await vi.waitFor(() => expect(answers).toEqual(['gone']));
+  expect(released).toEqual([]);
+  opening.reject(new SessionError('SESSION_LIMIT', 'too many'));
+  await vi.waitFor(() => expect(answers).toEqual(['gone', 'refused']));
+  expect(released).toEqual(['c']);
 });

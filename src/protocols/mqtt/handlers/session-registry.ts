@@ -168,8 +168,7 @@ export class SessionRegistry implements SessionOwner {
       if (!(error instanceof Error) || !('code' in error)) throw error;
       if (!request.link.connection.closed)
         this.log.warn('Cannot connect a durable session', { clientId, error: error.message });
-      // Another client of this worker may be about to have it, and nobody else must have the name meanwhile.
-      if (!this.has(clientId) && !kept.isBusy(clientId)) this.directory.release(scope, clientId);
+      this.giveBack(clientId);
       answers.refused(refusalOf(error));
     }
   }
@@ -230,7 +229,7 @@ export class SessionRegistry implements SessionOwner {
     const { will, expiryS } = session;
     if (expiryS === 0) {
       this.remove(session);
-      this.directory.release(scope, session.clientId);
+      this.giveBack(session.clientId);
       return;
     }
     if (will !== null) {
@@ -265,7 +264,14 @@ export class SessionRegistry implements SessionOwner {
   private ended(clientId: string, isExpired: boolean): void {
     if (isExpired) this.onExpired(clientId);
     this.countSessions();
-    // Whoever is about to connect has the name.
+    this.giveBack(clientId);
+  }
+
+  /**
+   * Other workers may have the name, unless there is a session of it or a client of this worker is about to have one: that was
+   * granted already, and nobody would ask this worker to let it go.
+   */
+  private giveBack(clientId: string): void {
     if (this.kept?.isBusy(clientId) !== true && !this.has(clientId)) this.directory.release(scope, clientId);
   }
 
@@ -278,7 +284,7 @@ export class SessionRegistry implements SessionOwner {
     session.expiryTimer ??= new WheelTimer(() => {
       this.remove(session);
       this.onExpired(session.clientId);
-      this.directory.release(scope, session.clientId);
+      this.giveBack(session.clientId);
     });
     this.timers.start(session.expiryTimer, session.expiryS * 1000);
   }

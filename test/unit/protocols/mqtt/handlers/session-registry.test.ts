@@ -4,6 +4,7 @@ import { SessionError } from '../../../../../src/core/sessions/session-error.ts'
 import { createLogger } from '../../../../../src/observability/log.ts';
 import type { OpenRequest } from '../../../../../src/protocols/mqtt/durable/open-request.ts';
 import { type RegistryOptions, SessionRegistry } from '../../../../../src/protocols/mqtt/handlers/session-registry.ts';
+import type { Link } from '../../../../../src/protocols/mqtt/state/session.ts';
 
 /** A registry whose session directory does what the test says; `stored`: names of stored sessions. */
 function registryOf(stored: ReadonlySet<string> | null) {
@@ -75,4 +76,30 @@ it('open() keeps the name for the next client of this worker when one has gone t
   opening.reject(new SessionError('SESSION_LIMIT', 'too many'));
   await vi.waitFor(() => expect(answers).toEqual(['gone', 'refused']));
   expect(released).toEqual(['c']);
+});
+
+it('closed() keeps the name for the next client of this worker, which was granted it already', async () => {
+  const { registry, claims, released } = registryOf(new Set());
+  const answers: string[] = [];
+  // The first one has gone. The second waits behind it and gets a session that ends with its connection, the third waits for the disk.
+  for (const [closed, expiryS] of [
+    [true, 60],
+    [false, 0],
+    [false, 60],
+  ] as const) {
+    const link = { connection: { closed }, end: () => undefined } as unknown as Link;
+    registry.open(
+      { ...request, expiryS, link },
+      {
+        opened: (session) => {
+          answers.push('opened');
+          registry.closed(session, link, true);
+        },
+        refused: () => answers.push('gone'),
+      },
+    );
+  }
+  for (const { granted } of claims) granted({ state: undefined });
+  await vi.waitFor(() => expect(answers).toEqual(['gone', 'opened']));
+  expect(released).toEqual([]);
 });

@@ -6,12 +6,12 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BrokerProcess } from '../support/broker-process.ts';
+import { descriptorCount, residentBytes } from '../support/process-figures.ts';
 import type { EnduranceRound, EnduranceSample } from './judge.ts';
 import type { LoadMessage, LoadOptions, LoadReport } from './load-messages.ts';
 import type { ProbeClass, ProbeFigures, ProbeMessage, ProbeReport } from './probe-messages.ts';
@@ -347,12 +347,4 @@ class Endurance {
     }
     this.problems.push(...remains);
   }
-}
-
-function descriptorCount(pid: number): number {
-  return readdirSync(`/proc/${pid}/fd`).length;
-}
-
-function residentBytes(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) * 1_024;
 }

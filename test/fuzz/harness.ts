@@ -12,11 +12,11 @@
  * arena per thread, and how soon it has got there depends on the machine, which hides the leaks that are looked for. Descriptors of the
  * process must be back at what they were before the fuzzing.
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nodeForUws } from '../../scripts/debian13-libc.ts';
 import { BrokerProcess } from '../support/broker-process.ts';
 import { Inspector, inspectorFlags, inspectorLines } from '../support/inspector.ts';
+import { descriptorCount, residentBytes } from '../support/process-figures.ts';
 import { CaseContext, type FuzzCase, type FuzzTransport, handshakeTimeoutMs } from './case.ts';
 import { flowCases } from './cases-flows.ts';
 import { packetCases, stateCombinations } from './cases-packets.ts';
@@ -430,15 +430,6 @@ class FuzzRun {
       logged: this.logged,
     };
   }
-}
-
-function descriptorCount(processId: number): number {
-  return readdirSync(`/proc/${processId}/fd`).length;
-}
-
-function residentBytes(processId: number): number {
-  const status = readFileSync(`/proc/${processId}/status`, 'latin1');
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1_024;
 }
 
 async function usedBytes(inspector: Inspector): Promise<number> {

@@ -6,6 +6,7 @@ import { expect, it } from 'vitest';
 import { testSeed } from '../support/seed.ts';
 import { mqttKillRounds } from './kill-rounds.ts';
 import { offlineRun } from './offline-run.ts';
+import { storedRun } from './stored-run.ts';
 
 async function rounds(count: number, settings: Record<string, unknown> = {}) {
   const data = mkdtempSync(join(tmpdir(), 'ringmq-mqtt-'));
@@ -42,4 +43,15 @@ it('messages for sessions that are away are written once, and are there when the
   const { bytesWritten, received } = await offlineRun({ sessions: 40, messages: 200, comeBack: 3 });
   expect(bytesWritten).toBeGreaterThan(0);
   expect(received).toBe(600);
+});
+
+it('stored sessions and retained values are served again after kill -9', { timeout: 120_000 }, async () => {
+  const { resumed, retainedFound, problems } = await storedRun({
+    sessions: 200,
+    retained: 200,
+    samples: 20,
+    say: () => undefined,
+  });
+  expect(problems).toEqual([]);
+  expect([resumed, retainedFound]).toEqual([20, 20]);
 });

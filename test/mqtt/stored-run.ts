@@ -2,7 +2,7 @@
  * Very many durable sessions and retained values: how long they take to store, and how long the broker takes to serve them again
  * after kill -9. Thread of the caller.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { generate, type Packet } from 'mqtt-packet';
 import { BrokerProcess } from '../support/broker-process.ts';
 import type { AnyPacket } from '../support/mqtt/mqtt-host.ts';
 import { RawClient } from '../support/mqtt/raw-client.ts';
+import { residentBytes } from '../support/process-figures.ts';
 
 export interface StoredOptions {
   readonly sessions: number;
@@ -47,7 +48,7 @@ export async function storedRun(options: StoredOptions): Promise<StoredResult> {
   try {
     const subscribeS = await seconds(() => storeSessions(broker.port(), options));
     const retainS = await seconds(() => storeRetained(broker.port(), options));
-    const rssBeforeMiB = rssMiB(broker.pid);
+    const rssBeforeMiB = Math.round(residentBytes(broker.pid) / 2 ** 20);
     await broker.kill();
     const began = performance.now();
     broker = await BrokerProcess.start({ data, workers, settings });
@@ -63,7 +64,7 @@ export async function storedRun(options: StoredOptions): Promise<StoredResult> {
       if (firstMessageS === 0) firstMessageS = (performance.now() - began) / 1000;
     }
     const retainedFound = await readRetained(broker.port(), options);
-    const rssAfterMiB = rssMiB(broker.pid);
+    const rssAfterMiB = Math.round(residentBytes(broker.pid) / 2 ** 20);
     await broker.stop();
     return {
       subscribeS,
@@ -179,8 +180,4 @@ async function seconds(run: () => Promise<void>): Promise<number> {
   const began = performance.now();
   await run();
   return (performance.now() - began) / 1000;
-}
-
-function rssMiB(pid: number): number {
-  return Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024);
 }

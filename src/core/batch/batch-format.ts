@@ -49,15 +49,9 @@ export interface BatchHeader {
   readonly recordCount: number;
 }
 
-export interface NewBatchHeader {
-  readonly attributes: number;
+/** That of a batch without a place in a log. */
+export interface NewBatchHeader extends Omit<BatchHeader, 'baseOffset' | 'size' | 'leaderEpoch' | 'lastOffset'> {
   readonly lastOffsetDelta: number;
-  readonly baseTimestamp: number;
-  readonly maxTimestamp: number;
-  readonly producerId: number;
-  readonly producerEpoch: number;
-  readonly baseSequence: number;
-  readonly recordCount: number;
 }
 
 /** A signed 64-bit number; exact up to 2^53. */

@@ -61,10 +61,9 @@ export class StoredBatch {
   /** Makes it valid for as long as somebody has it. */
   keep(): this {
     if (!this.isBorrowed) return this;
+    assert(this.starts !== noStarts, 'a batch is kept in the turn in which it was found');
     this.isBorrowed = false;
-    const own = Buffer.allocUnsafeSlow(this.bytes.length);
-    this.bytes.copy(own);
-    this.bytes = own;
+    this.bytes = ownedCopy(this.bytes, 0, this.bytes.length);
     this.starts = this.starts.slice();
     return this;
   }

@@ -47,6 +47,7 @@ describe('BatchCache', () => {
     expect(kept.startOf(1)).toBeGreaterThan(kept.startOf(0));
     // Nobody may be given what is not its message.
     expect(() => lost.startOf(2)).toThrow('turn');
+    expect(() => lost.keep()).toThrow('turn');
     expect(cache.bytes).toBeLessThanOrEqual(64 * 1024);
   });
 

@@ -2,18 +2,18 @@
  * How late the event loop of a thread is, how busy it is and how much heap it uses. One per thread that counts, started
  * by the thread's composition root.
  *
- * A timer measures its own lateness every 100 ms. The histogram that Node offers takes a sample at its resolution in a
- * native timer of its own; ten samples a second that cost a clock read each are enough to see a blocked loop.
+ * A timer that the thread has anyhow measures its own lateness. The histogram that Node offers takes a sample at its resolution in a
+ * native timer of its own; ten samples a second that cost a clock read each are enough to see a blocked loop, and a timer
+ * more is a wake-up more of an idle thread.
  */
 import { performance } from 'node:perf_hooks';
 import { getHeapStatistics } from 'node:v8';
 import type { MetricDefinition, ThreadMetrics } from './metrics.ts';
 
-const tickMs = 100;
 /** The other figures cost a few microseconds; once per second is enough. */
-const ticksPerSlowSample = 10;
+const slowSampleMs = 1_000;
 /** Scrapes up to this far apart see every spike, since the maximum covers the last one to two windows. */
-const windowTicks = 150;
+const windowMs = 15_000;
 
 const delayMax = 'ringmq_event_loop_delay_max_seconds';
 const delayMean = 'ringmq_event_loop_delay_mean_seconds';
@@ -47,7 +47,7 @@ export class EventLoopDelay {
   private currentCount = 0;
 
   /** The first sample is expected `periodMs` after `nowMs`; a window holds `windowSize` samples. */
-  constructor(nowMs: number, periodMs = tickMs, windowSize = windowTicks) {
+  constructor(nowMs: number, periodMs: number, windowSize: number) {
     this.periodMs = periodMs;
     this.windowSize = windowSize;
     this.dueMs = nowMs + periodMs;
@@ -85,25 +85,42 @@ export class EventLoopDelay {
   }
 }
 
-/** Starts to measure the calling thread into `metrics` and returns what stops it. The timer keeps no thread alive. */
-export function startEventLoopMetrics(metrics: ThreadMetrics): () => void {
-  const slots = [delayMax, delayMean, activeSeconds, heapUsed].map((name) => metrics.slot(name));
-  const [maxSlot = 0, meanSlot = 0, activeSlot = 0, heapSlot = 0] = slots;
-  const delay = new EventLoopDelay(performance.now());
-  const activeBefore = metrics.get(activeSlot);
-  let ticks = 0;
-  const sampleSlowly = (): void => {
-    // Added to what a dead predecessor had counted in this block: a counter never falls.
-    metrics.set(activeSlot, activeBefore + performance.eventLoopUtilization().active / 1000);
-    metrics.set(heapSlot, getHeapStatistics().used_heap_size);
-  };
-  const timer = setInterval(() => {
+/** Measures the calling thread into `metrics`. Its owner has a timer of `periodMs`, which calls `sample`. */
+export class EventLoopMeter {
+  private readonly metrics: ThreadMetrics;
+  private readonly delay: EventLoopDelay;
+  private readonly samplesPerSlowOne: number;
+  private readonly maxSlot: number;
+  private readonly meanSlot: number;
+  private readonly activeSlot: number;
+  private readonly heapSlot: number;
+  private readonly activeBefore: number;
+  private samples = 0;
+
+  constructor(metrics: ThreadMetrics, periodMs: number) {
+    this.metrics = metrics;
+    this.delay = new EventLoopDelay(performance.now(), periodMs, Math.ceil(windowMs / periodMs));
+    this.samplesPerSlowOne = Math.max(1, Math.round(slowSampleMs / periodMs));
+    this.maxSlot = metrics.slot(delayMax);
+    this.meanSlot = metrics.slot(delayMean);
+    this.activeSlot = metrics.slot(activeSeconds);
+    this.heapSlot = metrics.slot(heapUsed);
+    this.activeBefore = metrics.get(this.activeSlot);
+    this.sampleSlowly();
+  }
+
+  sample(): void {
+    const { metrics, delay } = this;
     delay.sample(performance.now());
-    metrics.set(maxSlot, delay.maxMs / 1000);
-    metrics.set(meanSlot, delay.meanMs / 1000);
-    if (ticks++ % ticksPerSlowSample === 0) sampleSlowly();
-  }, tickMs);
-  timer.unref();
-  sampleSlowly();
-  return () => clearInterval(timer);
+    metrics.set(this.maxSlot, delay.maxMs / 1000);
+    metrics.set(this.meanSlot, delay.meanMs / 1000);
+    if (this.samples++ % this.samplesPerSlowOne === 0) this.sampleSlowly();
+  }
+
+  private sampleSlowly(): void {
+    // Added to what a dead predecessor had counted in this block: a counter never falls.
+    const active = performance.eventLoopUtilization().active / 1000;
+    this.metrics.set(this.activeSlot, this.activeBefore + active);
+    this.metrics.set(this.heapSlot, getHeapStatistics().used_heap_size);
+  }
 }

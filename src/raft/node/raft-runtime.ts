@@ -8,7 +8,7 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MessagePort } from 'node:worker_threads';
 import { PlacementError } from '../../core/ports/placement.ts';
-import { startEventLoopMetrics } from '../../observability/event-loop-metrics.ts';
+import { EventLoopMeter } from '../../observability/event-loop-metrics.ts';
 import type { Logger } from '../../observability/log.ts';
 import { ThreadMetrics } from '../../observability/metrics.ts';
 import { CounterBlock } from '../../shm/counters.ts';
@@ -37,8 +37,9 @@ import { NodeSwitch } from './node-switch.ts';
 import { newRaftCounts, publishRaftMetrics, raftMetricsLayout } from './raft-metrics.ts';
 import { openStorage, type Storage } from './storage.ts';
 
-const HEARTBEAT_MS = 100;
-const PUBLISH_MS = 500;
+/** One timer for all that an idle node does: each wake-up of an idle thread costs a quarter of a millisecond. */
+const BEAT_MS = 250;
+const BEATS_PER_PUBLISHING = 2;
 /** Share of the time for the end that another replica is given to take over. */
 const HAND_OVER_SHARE = 0.5;
 const SERVER_GRACE_MS = 500;
@@ -63,8 +64,15 @@ export class RaftRuntime {
   /** Those whose threads read the store by themselves. */
   private readonly storeReaders = new Set<ClientServer>();
   private readonly joining = new AbortController();
-  private readonly timers: NodeJS.Timeout[] = [];
-  private readonly stopEventLoopMetrics: () => void;
+  private readonly metrics: ThreadMetrics;
+  private readonly heartbeat: Heartbeat;
+  private readonly eventLoopMeter: EventLoopMeter;
+  private readonly beater: NodeJS.Timeout;
+  private beats = 0;
+  /** Ticks of a node that has others to hear of; null for one that is alone. */
+  private ticker: NodeJS.Timeout | null = null;
+  /** The status that was told last, as text. */
+  private told = '';
   private identity: Identity;
   private port: ClusterPort | null = null;
   private node: LocalPlacementNode | null = null;
@@ -76,8 +84,8 @@ export class RaftRuntime {
     this.start = start;
     this.log = log;
     this.post = post;
-    const metrics = new ThreadMetrics(raftMetricsLayout(), new CounterBlock(start.counters));
-    const heartbeat = new Heartbeat(start.heartbeats, 0);
+    this.metrics = new ThreadMetrics(raftMetricsLayout(), new CounterBlock(start.counters));
+    this.heartbeat = new Heartbeat(start.heartbeats, 0);
     this.identity = openIdentity(start.folder);
     this.nodes = new NodeSwitch(String(this.identity.replica), this.counts);
     this.storage = openStorage(start.folder, this.identity.replica, start.cluster.diskReserveBytes, (error) =>
@@ -85,12 +93,9 @@ export class RaftRuntime {
     );
     const { tornTail } = this.storage.log;
     if (tornTail !== null) log.warn('Log ended in a write that was not finished; it was cut off', { ...tornTail });
-    this.stopEventLoopMetrics = startEventLoopMetrics(metrics);
-    heartbeat.beat();
-    this.timers.push(
-      setInterval(() => heartbeat.beat(), HEARTBEAT_MS),
-      setInterval(() => this.publish(metrics), PUBLISH_MS),
-    );
+    this.eventLoopMeter = new EventLoopMeter(this.metrics, BEAT_MS);
+    this.heartbeat.beat();
+    this.beater = setInterval(() => this.beat(), BEAT_MS);
   }
 
   /** Resolves when the node listens and takes part, or looks for a group to take part in. */
@@ -133,8 +138,8 @@ export class RaftRuntime {
     await this.node?.stop(limitMs * HAND_OVER_SHARE);
     for (const client of [...this.clients]) client.close();
     await this.port?.close(Math.min(SERVER_GRACE_MS, limitMs));
-    for (const timer of this.timers) clearInterval(timer);
-    this.stopEventLoopMetrics();
+    clearInterval(this.beater);
+    if (this.ticker !== null) clearInterval(this.ticker);
     if (this.node !== null && this.node.replica.fault === null) await this.flush();
     await this.storage.close();
   }
@@ -246,7 +251,7 @@ export class RaftRuntime {
 
   private takePart(): void {
     const { log, state, store } = this.storage;
-    const { tickMs, diskReserveBytes } = this.start.cluster;
+    const { diskReserveBytes } = this.start.cluster;
     const node = new LocalPlacementNode(
       {
         log: new MeasuredLog(log, this.counts),
@@ -259,9 +264,10 @@ export class RaftRuntime {
         onFault: (fault) => this.faulted(fault),
         onChange: () => this.changed(),
       },
-      { ...defaultReplicaOptions, replica: this.identity.replica, tickMs, diskReserveBytes },
+      { ...defaultReplicaOptions, replica: this.identity.replica, diskReserveBytes },
     );
     this.node = node;
+    this.keepTime();
     this.nodes.connect(node);
     this.port?.connect(this.knownMembers());
     if (this.identity.wantsVote) this.askForVote();
@@ -432,11 +438,16 @@ export class RaftRuntime {
       this.log.info('Leader of the placement group', { leader, term, role });
     }
     this.seen = { leader: leader ?? '', role };
+    this.keepTime();
     this.tellStatus();
   }
 
   private tellStatus(): void {
-    this.post({ type: 'status', status: this.nodes.status() });
+    const status = this.nodes.status();
+    const text = JSON.stringify(status);
+    if (text === this.told) return;
+    this.told = text;
+    this.post({ type: 'status', status });
     for (const client of this.clients) client.sendStatus();
   }
 
@@ -446,8 +457,28 @@ export class RaftRuntime {
     this.tellStatus();
   }
 
-  private publish(metrics: ThreadMetrics): void {
-    publishRaftMetrics(metrics, this.nodes.status(), this.counts, this.traffic);
+  private beat(): void {
+    this.heartbeat.beat();
+    this.eventLoopMeter.sample();
+    if (++this.beats % BEATS_PER_PUBLISHING !== 0) return;
+    if (this.ticker === null) this.node?.tick();
+    this.publish();
+  }
+
+  /** Without others there are no elections, and what else waits for ticks (leases, free space) can do with two a second. */
+  private keepTime(): void {
+    const { tickMs } = this.start.cluster;
+    const takesBeats = this.node === null || (this.node.isAlone && tickMs < BEAT_MS * BEATS_PER_PUBLISHING);
+    if (takesBeats && this.ticker !== null) {
+      clearInterval(this.ticker);
+      this.ticker = null;
+    } else if (!takesBeats) {
+      this.ticker ??= setInterval(() => this.node?.tick(), tickMs);
+    }
+  }
+
+  private publish(): void {
+    publishRaftMetrics(this.metrics, this.nodes.status(), this.counts, this.traffic);
     this.storage.state.watchProgress();
     this.tellStatus();
   }

@@ -40,10 +40,6 @@ interface TimeLimit {
   readonly timeoutMs: number;
 }
 
-export interface LocalNodeOptions extends ReplicaOptions {
-  readonly tickMs: number;
-}
-
 /** Everything but when to call the replica, which is the policy of this class. */
 export type LocalNodePorts = Omit<ReplicaPorts, 'wake' | 'wakeLater'>;
 
@@ -53,11 +49,12 @@ const TELL_COMMIT_MS = 1;
 export class LocalPlacementNode implements PlacementNode {
   readonly replica: Replica;
   private readonly now: () => number;
-  private readonly ticker: NodeJS.Timeout;
+  private isTicking = false;
+  private isWoken = false;
   private later: NodeJS.Timeout | null = null;
 
   /** Starts to take part at once. Throws `CorruptionError` for a log or state that cannot be used. */
-  constructor(ports: LocalNodePorts, options: LocalNodeOptions) {
+  constructor(ports: LocalNodePorts, options: ReplicaOptions) {
     this.now = () => ports.now();
     const process = (): void => replica.process();
     const replica: Replica = new Replica(
@@ -71,13 +68,30 @@ export class LocalPlacementNode implements PlacementNode {
         stateBytes: () => ports.stateBytes(),
         onFault: (fault) => ports.onFault(fault),
         onChange: () => ports.onChange(),
-        wake: () => setImmediate(process),
+        wake: () => {
+          if (this.isTicking) this.isWoken = true;
+          else setImmediate(process);
+        },
         wakeLater: () => this.wakeLater(),
       },
       options,
     );
     this.replica = replica;
-    this.ticker = setInterval(() => replica.tick(), options.tickMs);
+  }
+
+  /** To be called by the host once in its unit of time of elections. What is due is done before it returns. */
+  tick(): void {
+    this.isTicking = true;
+    this.replica.tick();
+    this.isTicking = false;
+    if (!this.isWoken) return;
+    this.isWoken = false;
+    this.replica.process();
+  }
+
+  /** Leads a group that has no other member. */
+  get isAlone(): boolean {
+    return this.replica.isAlone;
   }
 
   execute(command: Command, options: { readonly requestId: RequestId; readonly timeoutMs: number }) {
@@ -127,14 +141,13 @@ export class LocalPlacementNode implements PlacementNode {
     return this.change((deadline, reply) => this.replica.transferLeadership(replicaIdOf(replica), deadline, reply));
   }
 
-  /** Hands leadership over, for at most `limitMs`, then stops. Log and store are still open. */
+  /** Hands leadership over, for at most `limitMs`, then stops. Ticks go on until it resolves. Log and store are still open. */
   async stop(limitMs: number): Promise<void> {
     const limit = this.now() + limitMs;
     this.replica.handOver();
     while (this.replica.isHandingOver && this.now() < limit) {
       await new Promise((resolve) => setTimeout(resolve, HAND_OVER_POLL_MS));
     }
-    clearInterval(this.ticker);
     if (this.later !== null) clearTimeout(this.later);
     this.replica.stop();
   }

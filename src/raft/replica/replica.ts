@@ -156,6 +156,12 @@ export class Replica {
     return this.core.role === 'leader' && this.why === null;
   }
 
+  /** Leads a group that has no other member, learners included. */
+  get isAlone(): boolean {
+    const { voters, outgoing, learners } = this.core.membership;
+    return this.isLeader && voters.length === 1 && outgoing.length === 0 && learners.length === 0;
+  }
+
   /** Leads, and another voter that can take over is being asked to. */
   get isHandingOver(): boolean {
     return this.isLeader && this.membership.isHandingOver;

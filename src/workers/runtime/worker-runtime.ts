@@ -11,7 +11,7 @@ import type { CloseReason, Connection, ConnectionHandler, ListenerInfo } from '.
 import type { CreateProtocolWorker, Protocol, ProtocolWebSocket, ProtocolWorker } from '../../core/ports/protocol.ts';
 import type { ReceiveLimits } from '../../net/limits/receive-limit.ts';
 import { TcpConnector, type TransportObserver } from '../../net/tcp/tcp-connector.ts';
-import { startEventLoopMetrics } from '../../observability/event-loop-metrics.ts';
+import { EventLoopMeter } from '../../observability/event-loop-metrics.ts';
 import type { Logger } from '../../observability/log.ts';
 import { ThreadMetrics } from '../../observability/metrics.ts';
 import { ConnectionCounters, type TransportFailure } from '../../observability/worker-metrics.ts';
@@ -68,7 +68,7 @@ export class WorkerRuntime {
   private readonly timers = new TimingWheel(TICK_MS);
   private readonly heartbeat: Heartbeat;
   private readonly protocolWorkers = new Map<string, ProtocolWorker>();
-  private readonly stopEventLoopMetrics: () => void;
+  private readonly eventLoopMeter: EventLoopMeter;
   private readonly ticker: NodeJS.Timeout;
   private readonly startedMs = performance.now();
   private draining = false;
@@ -147,7 +147,7 @@ export class WorkerRuntime {
     }
     this.router.start();
     void this.keepRetained(start);
-    this.stopEventLoopMetrics = startEventLoopMetrics(metrics);
+    this.eventLoopMeter = new EventLoopMeter(metrics, TICK_MS);
     this.ticker = setInterval(() => this.tick(), TICK_MS);
     this.heartbeat.beat();
     log.debug('worker serves', { driver: this.connector.driver });
@@ -241,6 +241,7 @@ export class WorkerRuntime {
   private tick(): void {
     this.heartbeat.beat();
     this.lateness.tick();
+    this.eventLoopMeter.sample();
     // By the clock and not by counting, since a late timer does not catch up.
     this.timers.advance(Math.floor((performance.now() - this.startedMs) / TICK_MS));
   }
@@ -275,7 +276,6 @@ export class WorkerRuntime {
     void this.intake.stop();
     this.connector.destroyAll('shutdown');
     clearInterval(this.ticker);
-    this.stopEventLoopMetrics();
     this.router.stop();
     void Promise.all([this.sessions?.close(), this.services.close()]).then(() => this.storage.close());
   }

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   EventLoopDelay,
+  EventLoopMeter,
   eventLoopMetricDefinitions,
-  startEventLoopMetrics,
 } from '../../../src/observability/event-loop-metrics.ts';
 import { MetricsLayout, ThreadMetrics } from '../../../src/observability/metrics.ts';
 import { CounterBlock, createCounters } from '../../../src/shm/counters.ts';
@@ -36,20 +36,21 @@ describe('EventLoopDelay', () => {
   });
 
   it('meanMs is 0 before the first sample', () => {
-    expect(new EventLoopDelay(0).meanMs).toBe(0);
+    expect(new EventLoopDelay(0, 100, 10).meanMs).toBe(0);
   });
 });
 
-describe('startEventLoopMetrics()', () => {
-  let stop: (() => void) | undefined;
-  afterEach(() => stop?.());
+describe('EventLoopMeter', () => {
+  let timer: NodeJS.Timeout | undefined;
+  afterEach(() => clearInterval(timer));
 
-  it('publishes heap and activity at once and the delay of a blocked loop later', async () => {
+  it('sample() publishes heap and activity at once and the delay of a blocked loop later', async () => {
     const layout = new MetricsLayout([eventLoopMetricDefinitions()]);
     const metrics = new ThreadMetrics(layout, new CounterBlock(createCounters(layout.slotCount)));
     const value = (name: string): number => metrics.get(metrics.slot(name));
     metrics.set(metrics.slot('ringmq_event_loop_active_seconds_total'), 1000); // left by a predecessor
-    stop = startEventLoopMetrics(metrics);
+    const meter = new EventLoopMeter(metrics, 100);
+    timer = setInterval(() => meter.sample(), 100);
     expect(value('ringmq_heap_used_bytes')).toBeGreaterThan(1_000_000);
     expect(value('ringmq_event_loop_active_seconds_total')).toBeGreaterThanOrEqual(1000);
     const startMs = performance.now();

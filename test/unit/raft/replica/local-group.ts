@@ -29,6 +29,7 @@ export interface GroupNode {
   readonly folder: string;
   storage: Storage;
   node: LocalPlacementNode;
+  ticker: NodeJS.Timeout | undefined;
   freeBytes: number;
   readonly faults: Error[];
   /** Number of `append` calls, and what they do instead when it is set. */
@@ -78,6 +79,7 @@ export class LocalGroup {
       folder,
       storage: openStorage(folder, member.replica, 0, unexpectedFault),
       node: null as never,
+      ticker: undefined,
       freeBytes: 2 ** 40,
       faults: [],
       appends: 0,
@@ -100,6 +102,7 @@ export class LocalGroup {
     if (!made.isRunning) return;
     made.isRunning = false;
     await made.node.stop(0);
+    clearInterval(made.ticker);
     await made.storage.close();
   }
 
@@ -161,8 +164,9 @@ export class LocalGroup {
         onFault: (fault) => made.faults.push(fault),
         onChange: () => undefined,
       },
-      { ...defaultReplicaOptions, ...this.options, replica: made.member.replica, tickMs: 10 },
+      { ...defaultReplicaOptions, ...this.options, replica: made.member.replica },
     );
+    made.ticker = setInterval(() => made.node.tick(), 10);
   }
 
   private observed(made: GroupNode): RaftLog {

@@ -22,6 +22,33 @@ describe('LocalPlacementNode, a group of one', () => {
     });
   });
 
+  it('isAlone is true for a leader without others only, learners included', async () => {
+    group = await LocalGroup.found(1);
+    const [one] = group.nodes;
+    await write(one, 'key', 'value');
+    expect(one.node.isAlone).toBe(true);
+    await one.node.addLearner({ ...group.memberOf(2), replica: '2' });
+    expect(one.node.isAlone).toBe(false);
+    await one.node.remove('2');
+    await group.until('a group of one again', () => one.node.isAlone);
+  });
+
+  it('tick() does what has become due before it returns', async () => {
+    group = await LocalGroup.found(1);
+    const [one] = group.nodes;
+    await one.node.execute({ type: 'lease-grant', lease: 7, ttlMs: 1_000 }, { requestId: null, ...timeLimit });
+    clearInterval(one.ticker);
+    const { appends } = one;
+    let within = 0;
+    await group.until('the end of the lease', () => {
+      const before = one.appends;
+      one.node.tick();
+      within += one.appends - before;
+      return one.appends > appends;
+    });
+    expect(within).toBe(one.appends - appends);
+  });
+
   it('execute() of many calls in one turn shares writes to the log', async () => {
     group = await LocalGroup.found(1);
     const [one] = group.nodes;

@@ -4,7 +4,13 @@
  *
  * Nothing that a client sends makes it throw. When accounts cannot be read, nobody is let in who has to be looked up.
  */
-import type { Account, Identity, LoginRequest, RefusalReason } from '../core/ports/access.ts';
+import {
+  type Account,
+  defaultTenant,
+  type Identity,
+  type LoginRequest,
+  type RefusalReason,
+} from '../core/ports/access.ts';
 import type { Logger } from '../observability/log.ts';
 import { isInRanges } from './addresses.ts';
 import type { FailureLimiter } from './failure-limiter.ts';
@@ -76,8 +82,8 @@ class RunningExchange implements Exchange {
   }
 
   async start(): Promise<void> {
-    const { user = '', address, data } = this.#request;
-    if (!this.#options.limiter.mayTry(address, user, this.#options.now())) {
+    const { address, data } = this.#request;
+    if (!this.#options.limiter.mayTry(address, nameOf(this.#request), this.#options.now())) {
       // In a turn of its own, as every other answer.
       await Promise.resolve();
       this.#finish({ type: 'refused', reason: 'too-many-attempts', message: 'Too many failures from this address' });
@@ -146,13 +152,21 @@ class RunningExchange implements Exchange {
 
   #refuse(step: Extract<MechanismStep, { type: 'refused' }>): void {
     const { limiter, now } = this.#options;
-    const { address, user = '' } = this.#request;
-    if (step.reason === 'bad-credentials' || step.reason === 'protocol-error') limiter.failed(address, user, now());
+    const { address } = this.#request;
+    const isFailure = step.reason === 'bad-credentials' || step.reason === 'protocol-error';
+    if (isFailure) limiter.failed(address, nameOf(this.#request), now());
     this.#finish(step);
   }
 
   #admit({ user, account, data }: Extract<MechanismStep, { type: 'accepted' }>): AuthenticatorStep {
-    const { tenant, clientId, address, certificate } = this.#request;
+    const { tenant, clientId, address, certificate, needsAccount } = this.#request;
+    if (account === null && needsAccount === true) {
+      return {
+        type: 'refused',
+        reason: 'not-authorized',
+        message: 'The tenant is not open to clients without an account',
+      };
+    }
     const refusal = account === null ? null : refusalOf(account, this.#request);
     if (refusal !== null) return refusal;
     const identity: Identity = {
@@ -164,6 +178,7 @@ class RunningExchange implements Exchange {
       groups: account?.groups ?? [],
       mechanism: this.#mechanism?.name ?? '',
       certificateName: certificate?.verified === true ? certificate.commonName : '',
+      ...(needsAccount === true && { needsAccount }),
     };
     return { type: 'accepted', identity, account, data };
   }
@@ -179,6 +194,11 @@ const tooLong: MechanismStep = { type: 'refused', reason: 'protocol-error', mess
 
 function isTooLong(data: Uint8Array): boolean {
   return data.length > messageBytesMax;
+}
+
+/** Failures of a name in one tenant say nothing of the same name in another; U+0000 is in no name. */
+function nameOf({ tenant, user = '' }: LoginRequest): string {
+  return tenant === defaultTenant ? user : `${tenant}\0${user}`;
 }
 
 /** What the account itself says of this client, although the proof was right; null when it may come in. */

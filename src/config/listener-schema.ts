@@ -3,7 +3,9 @@
  * be wrong about alone. Main thread; part of the schema in `schema.ts`.
  */
 import type { Static } from 'typebox';
+import { tenancySources } from '../core/ports/connection.ts';
 import { boolean, choice, integer, list, section, text } from '../core/settings/schema-builders.ts';
+import { tenantCharactersMax } from '../core/tenants/tenant-names.ts';
 import { defaultHost, parseUnixAddress } from './address.ts';
 import { formatPath, type SettingPath } from './json-schema.ts';
 import { parseNetwork } from './network.ts';
@@ -135,6 +137,41 @@ const proxySchema = section(
   { description: 'A proxy in front of the listener that tells who the client is.' },
 );
 
+const tenantText = (description: string, minLength: number) =>
+  text({ description, minLength, maxLength: tenantCharactersMax, pattern: '^[^\\u0000]*$' });
+
+const tenantSchema = section(
+  {
+    name: text({
+      description:
+        'The tenant of all its clients; when `from` says so, of those whose value is not in `names`, and empty then means that they are refused. Empty without `from`: clients are in the default tenant, or the one that the settings of the protocol let them choose.',
+      default: '',
+      maxLength: tenantCharactersMax,
+      pattern: '^[^\\u0000]*$',
+    }),
+    from: choice([...tenancySources], {
+      description:
+        'What decides: the listener alone, the host name that a client asked TLS or the proxy for (SNI), or a part of its verified certificate.',
+      default: 'listener',
+    }),
+    names: list(
+      section(
+        {
+          value: text({
+            description: 'The host name, or the part of the certificate, as a whole.',
+            minLength: 1,
+            maxLength: 1_024,
+          }),
+          tenant: tenantText('The tenant that it stands for.', 1),
+        },
+        { description: 'What one value stands for.' },
+      ),
+      { description: 'Which values stand for which tenants.', default: [], maxItems: 10_000 },
+    ),
+  },
+  { description: 'Which tenant the clients of the listener are in. They can choose no other.' },
+);
+
 /** One listener; `protocols` are the names of the registered ones. */
 export function createListenerSchema(protocols: readonly string[]) {
   return section(
@@ -194,6 +231,7 @@ export function createListenerSchema(protocols: readonly string[]) {
       tls: listenerTlsSchema,
       webSocket: webSocketSchema,
       proxyProtocol: proxySchema,
+      tenant: tenantSchema,
     },
     { description: 'A port that is listened on.' },
   );
@@ -221,6 +259,7 @@ export function checkListener(
     refuse('transport', 'a Unix socket needs the transport "unix", "tls", "ws" or "wss"');
   if (transport === 'tls' || transport === 'wss') checkTls(listener.tls, shared, refuse);
   checkProxy(listener.proxyProtocol, isUnix, refuse);
+  checkTenant(listener, refuse);
   for (const [position, origin] of listener.webSocket.originsAllowed.entries()) {
     if (origin !== '*' && !isOrigin(origin)) {
       refuse(`webSocket.originsAllowed.${position}`, `"${origin}" is no origin such as https://example.com`);
@@ -269,6 +308,38 @@ function checkProxy(
   // Whoever may open the socket file is trusted by its permissions.
   if (proxy.enabled && proxy.trusted.length === 0 && !isUnix) {
     refuse('proxyProtocol.trusted', 'without a network of proxies every connection would be refused');
+  }
+}
+
+/** What decides must be something that the listener can know. */
+function checkTenant(
+  { tenant, tls, transport, proxyProtocol }: ListenerSettings,
+  refuse: (key: string, why: string) => void,
+): void {
+  const { name, from, names } = tenant;
+  const isSecure = transport === 'tls' || transport === 'wss';
+  if (!name.isWellFormed()) refuse('tenant.name', 'it is not well-formed Unicode');
+  if (from === 'listener') {
+    if (names.length > 0) refuse('tenant.names', '"from" does not say what they are names of');
+    return;
+  }
+  if (names.length === 0)
+    refuse('tenant.names', `with "from: ${from}" it has to say which names stand for which tenants`);
+  if (from === 'server-name' && !isSecure && !proxyProtocol.enabled)
+    refuse('tenant.from', 'only TLS and the PROXY protocol tell the host name');
+  const isAsked = isSecure && tls.clientCertificate !== 'none';
+  const isTold = from === 'certificate-common-name' && proxyProtocol.enabled;
+  if (from !== 'server-name' && !isAsked && !isTold)
+    refuse(
+      'tenant.from',
+      'no client certificate is asked for, and of one that a proxy has seen only the common name is known',
+    );
+  const known = new Set<string>();
+  for (const [position, { value, tenant: target }] of names.entries()) {
+    const own = from === 'server-name' ? value.toLowerCase() : value;
+    if (known.has(own)) refuse(`tenant.names.${position}.value`, `"${value}" is there twice`);
+    known.add(own);
+    if (!target.isWellFormed()) refuse(`tenant.names.${position}.tenant`, 'it is not well-formed Unicode');
   }
 }
 

@@ -32,6 +32,7 @@ import type { AdminListener } from './admin-listener.ts';
 import type { AlarmService } from './alarms/alarm-service.ts';
 import type { BrokerSettings } from './broker-settings.ts';
 import { BroadcastHub } from './directory/broadcast-hub.ts';
+import { NodePlane } from './directory/node-plane.ts';
 import { SessionDirectoryHub } from './directory/session-directory-hub.ts';
 import { ClientAdmissions } from './limits/client-admissions.ts';
 import { MainCounters } from './main-counters.ts';
@@ -41,6 +42,7 @@ import { PlacementHost } from './placement/placement-host.ts';
 import type { RaftThread } from './placement/raft-thread.ts';
 import { RetainedLoading } from './retained-loading.ts';
 import { SessionService } from './sessions/session-service.ts';
+import { sessionSlotsSettings } from './sessions/session-settings.ts';
 import { createStrategy } from './sharding/strategies.ts';
 import type { JournalThread } from './storage/journal-thread.ts';
 import { StorageSupervisor } from './storage/storage-supervisor.ts';
@@ -100,6 +102,7 @@ export class BrokerNode {
   private readonly sessions: SessionDirectoryHub;
   private readonly durableSessions: SessionService | null;
   private readonly nodeHub: NodeHub;
+  private readonly nodePlane: NodePlane;
   private readonly mainMetrics: ThreadMetrics;
   private readonly workerCounters: NodeCounters;
   private readonly retainedLoading: RetainedLoading;
@@ -258,6 +261,7 @@ export class BrokerNode {
       ready: (worker) => {
         this.counters.serving(this.supervisor.liveWorkers().length);
         this.storageSupervisor.workerReady(worker);
+        this.nodePlane.workerReady(worker);
         this.durableSessions?.workerReady(worker);
         this.listeners.workerReady(worker);
         this.access.workerReady(worker);
@@ -271,6 +275,17 @@ export class BrokerNode {
     this.broadcasts = new BroadcastHub(this.supervisor);
     this.sessions = new SessionDirectoryHub(this.supervisor);
     this.nodeHub = new NodeHub(this.supervisor);
+    this.nodePlane = new NodePlane({
+      workers: this.supervisor,
+      hub: this.sessions,
+      placement: () => this.placement.client,
+      calls: this.placement.calls,
+      node: () => this.placement.name,
+      nodeEpoch: () => this.registration?.nodeEpoch ?? 0,
+      ownerLostAfterMs: settings.sessions.ownerLostAfterMs,
+      log,
+    });
+    this.placement.onStatus = (status) => this.nodePlane.statusChanged(status);
   }
 
   /** Resolves when the node serves on all its ports. When it rejects, everything that was started has ended again. */
@@ -294,7 +309,9 @@ export class BrokerNode {
       await Promise.all(steps);
       // A storage that does not answer now is not waited for.
       if (this.storageSupervisor.problem() === null) await this.retainedLoading.whenLoaded();
-      await this.durableSessions?.open();
+      if (this.durableSessions === null) this.sessions.beginningEnds(false);
+      else await this.durableSessions.open();
+      await this.nodePlane.open();
       // Last, so that no client comes before there is a worker for it.
       this.nodeHub.setFacts({ name: this.placement.name, nodes: this.placement.nodeNames });
       this.addresses = await this.listeners.listen();
@@ -327,6 +344,7 @@ export class BrokerNode {
     const limitMs = performance.now() + drainLimitMs;
     await this.listeners.close();
     await this.registration?.stop();
+    this.nodePlane.stop();
     this.access.stop();
     this.durableSessions?.stop();
     const cutConnections = await this.supervisor.drain(drainLimitMs);
@@ -373,16 +391,9 @@ export class BrokerNode {
   private createSessionService(): SessionService | null {
     const { sessions, limits, workerCount } = this.settings;
     if (!sessions.durable) return null;
-    const { partitions, sessionsMax, countMax, bytesMax, overflow } = sessions;
-    const ageMsMax = boundOf(sessions.ageMsMax);
     return new SessionService({
       workerCount,
-      settings: {
-        partitions,
-        sessionsMax,
-        limits: { countMax, bytesMax, ageMsMax, overflow },
-        logBytesMax: boundOf(sessions.logBytesMax),
-      },
+      settings: sessionSlotsSettings(sessions),
       interestBitmapBytes: limits.interestBitmapBytes,
       store: this.storageSupervisor.client,
       log: this.log,
@@ -516,6 +527,10 @@ export class BrokerNode {
       case 'answer':
         this.nodeHub.handle(worker, message);
         return;
+      case 'hold-name':
+      case 'let-name':
+        this.nodePlane.handle(worker, message);
+        return;
       case 'retained-loaded':
         this.retainedLoading.workerLoaded(worker);
         return;
@@ -533,14 +548,10 @@ export class BrokerNode {
     this.counters.serving(this.supervisor.liveWorkers().length);
     this.broadcasts.workerGone(worker);
     this.sessions.workerGone(worker);
+    this.nodePlane.workerGone(worker);
     this.access.workerGone(worker);
     this.admissions.workerGone(worker);
     this.nodeHub.workerGone(worker);
     this.retainedLoading.workerGone(worker);
   }
-}
-
-/** A bound of the settings, where 0 stands for none. */
-function boundOf(value: number): number {
-  return value === 0 ? Number.POSITIVE_INFINITY : value;
 }

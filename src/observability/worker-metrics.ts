@@ -6,6 +6,7 @@
  */
 import { assert } from '../std/assert.ts';
 import { eventLoopMetricDefinitions } from './event-loop-metrics.ts';
+import { groupMetricDefinitions } from './group-metrics.ts';
 import { limitMetricDefinitions } from './limit-metrics.ts';
 import type { MetricDefinition, ThreadMetrics } from './metrics.ts';
 import { retainedMetricDefinitions } from './retained-metrics.ts';
@@ -75,6 +76,7 @@ export function workerMetricDefinitions(listeners: readonly ListenerLabels[]): M
     ...auditKinds.map((kind) => counter(auditMetric, 'What access control denied, by kind.', { kind })),
     ...limitMetricDefinitions(),
     ...sessionMetricDefinitions(),
+    ...groupMetricDefinitions(),
     ...ringDefinitions(),
     ...retainedMetricDefinitions(),
     ...eventLoopMetricDefinitions(),

@@ -20,14 +20,16 @@ import type { LogFormat, LogLevel } from '../observability/log.ts';
 
 // --- main thread and Raft worker ---
 
-export type MainToRaft = RaftStartMessage | RaftConnectMessage | RaftStopMessage;
+export type MainToRaft = RaftStartMessage | RaftConnectMessage | RaftStopMessage | NodeCallMessage | NodeAnswerMessage;
 
 export type RaftToMain =
   | RaftReadyMessage
   | RaftFailedMessage
   | RaftStatusMessage
   | RaftFaultMessage
-  | RaftStoppedMessage;
+  | RaftStoppedMessage
+  | NodeCallMessage
+  | NodeAnswerMessage;
 
 /** The first message. Answered by `ready` or `failed`. */
 export interface RaftStartMessage {
@@ -106,6 +108,28 @@ export interface RaftFaultMessage {
 
 export interface RaftStoppedMessage {
   readonly type: 'stopped';
+}
+
+// --- calls between the brokers of the cluster; each side numbers those that it asks for ---
+
+/** A call of another node to this one, or of this one to another. Answered by `node-answer`. */
+export interface NodeCallMessage {
+  readonly type: 'node-call';
+  readonly id: number;
+  /** Name of the other node. */
+  readonly node: string;
+  readonly subject: string;
+  readonly body: Uint8Array;
+  /** Of a call to another node. */
+  readonly timeoutMs: number;
+}
+
+export interface NodeAnswerMessage {
+  readonly type: 'node-answer';
+  readonly id: number;
+  /** Null: there is no answer, for the reason in `problem`. */
+  readonly body: Uint8Array | null;
+  readonly problem: string;
 }
 
 // --- a client's port: each message is an array of these, in order ---

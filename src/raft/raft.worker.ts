@@ -62,6 +62,10 @@ port.on('message', (message: MainToRaft) => {
         else started.connect(message.port);
       });
       break;
+    case 'node-call':
+    case 'node-answer':
+      void runtime?.then((started) => started?.handleCall(message));
+      break;
     case 'stop':
       void stop(message.limitMs);
   }

@@ -45,6 +45,7 @@ export type WorkerToMain =
   | BroadcastRequest
   | BroadcastHandled
   | DirectoryToMain
+  | NamesToMain
   | AccessToMain
   | SessionsToMain
   | LimitsToMain
@@ -192,7 +193,26 @@ export type DirectoryToMain =
   | { readonly type: 'discarded'; readonly transfer: number }
   | { readonly type: 'installed'; readonly transfer: number; readonly epoch: number }
   | { readonly type: 'fenced'; readonly transfer: number }
-  | { readonly type: 'released'; readonly transfer: number; readonly state: unknown };
+  | { readonly type: 'released'; readonly transfer: number; readonly state: unknown }
+  /** All that a worker has, when the node is not alone any more. */
+  | {
+      readonly type: 'owned';
+      readonly scope: string;
+      readonly lasting: readonly string[];
+      readonly live: readonly string[];
+      readonly isLast: boolean;
+    }
+  /** Answers `depart`. Without a state nothing of it is left here. */
+  | { readonly type: 'departing'; readonly transfer: number; readonly hasState: boolean }
+  /** Answers `depart-part`; null behind the last part. */
+  | { readonly type: 'departure-part'; readonly transfer: number; readonly part: Uint8Array | null }
+  /** Answers `arrive`, `arrival-part` and `arrival-end`; null: it is durable. */
+  | { readonly type: 'arrival-taken'; readonly request: number; readonly problem: string | null };
+
+/** Names beside sessions that one owner holds on all nodes together. */
+export type NamesToMain =
+  | { readonly type: 'hold-name'; readonly request: number; readonly name: string; readonly owner: string }
+  | { readonly type: 'let-name'; readonly name: string; readonly owner: string };
 
 export type DirectoryToWorker =
   | { readonly type: 'yield'; readonly transfer: number; readonly scope: string; readonly name: string }
@@ -211,4 +231,26 @@ export type DirectoryToWorker =
   | { readonly type: 'drop-copy'; readonly scope: string; readonly name: string }
   /** The session could not be taken over: it stays where it was. */
   | { readonly type: 'refused'; readonly request: number }
-  | { readonly type: 'granted'; readonly request: number; readonly state: unknown };
+  | { readonly type: 'granted'; readonly request: number; readonly state: unknown }
+  // With other nodes; see main/directory/node-sessions.ts.
+  /** Whether there are other nodes. The answers to yes are `owned`. */
+  | { readonly type: 'nodes-changed'; readonly isAlone: boolean }
+  /** Answers `hold-name`. */
+  | { readonly type: 'name-held'; readonly request: number; readonly isGranted: boolean }
+  /** Another node wants the session. */
+  | { readonly type: 'depart'; readonly transfer: number; readonly scope: string; readonly name: string }
+  | { readonly type: 'depart-part'; readonly transfer: number }
+  | {
+      readonly type: 'depart-end';
+      readonly transfer: number;
+      readonly scope: string;
+      readonly name: string;
+      /** It stays here. */
+      readonly isKept: boolean;
+    }
+  /** The session of a claim that waits comes from another node, part by part. */
+  | { readonly type: 'arrive'; readonly request: number }
+  | { readonly type: 'arrival-part'; readonly request: number; readonly part: Uint8Array }
+  | { readonly type: 'arrival-end'; readonly request: number; readonly epoch: number }
+  | { readonly type: 'arrival-abort'; readonly request: number }
+  | { readonly type: 'settle-arrival'; readonly scope: string; readonly name: string; readonly epoch: number | null };

@@ -13,10 +13,12 @@ export interface Line {
   next: number;
   /** Those that the broker has taken charge of: acknowledged with PUBACK or PUBREC. */
   readonly acknowledged: Set<number>;
+  /** Those that may come twice, whatever their QoS. */
+  readonly repeatable: Set<number>;
 }
 
 export function newLine(topic: string, qos: Grade): Line {
-  return { topic, qos, next: 0, acknowledged: new Set() };
+  return { topic, qos, next: 0, acknowledged: new Set(), repeatable: new Set() };
 }
 
 interface Arrivals {
@@ -51,7 +53,7 @@ export class Inbox {
     if (arrivals.seen.has(number)) {
       arrivals.repeated += 1;
       this.repeated += 1;
-      if (isOnce) this.#report(`${line.topic} ${number} came twice`);
+      if (isOnce && !line.repeatable.has(number)) this.#report(`${line.topic} ${number} came twice`);
       return;
     }
     if (number >= line.next) this.#report(`${line.topic} ${number} came and was never sent`);

@@ -38,6 +38,12 @@ export class Publisher extends SessionClient {
     return this.#flights.size;
   }
 
+  /** What was sent and not acknowledged may be taken twice by whoever dies now. */
+  forgiveUnanswered(): void {
+    for (const { line, number } of this.#flights.values())
+      if (!line.acknowledged.has(number)) line.repeatable.add(number);
+  }
+
   /** Sends new messages while it is connected, until `pause`. */
   run(): void {
     this.#isRunning = true;

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { testSeed } from '../support/seed.ts';
+import { bridgeKillRounds } from './bridge-rounds.ts';
 import { mqttKillRounds } from './kill-rounds.ts';
 import { offlineRun } from './offline-run.ts';
 import { storedRun } from './stored-run.ts';
@@ -35,6 +36,20 @@ it('what was acknowledged arrives over kill -9: 3 rounds', { timeout: 120_000 },
 it('a broker that keeps sessions in memory alone is found out', { timeout: 120_000 }, async () => {
   const { problems } = await rounds(3, { 'sessions.durable': false });
   expect(problems.join()).toContain('session is gone');
+});
+
+it('what goes over a bridge with QoS 2 arrives once over kill -9 of both brokers: 3 rounds', {
+  timeout: 120_000,
+}, async () => {
+  const data = mkdtempSync(join(tmpdir(), 'ringmq-bridge-rounds-'));
+  try {
+    const options = { rounds: 3, seed: testSeed, loadMsMax: 200, data, say: () => undefined };
+    const { problems, received } = await bridgeKillRounds(options);
+    expect(problems, `seed ${testSeed}`).toEqual([]);
+    expect(received).toBeGreaterThan(0);
+  } finally {
+    rmSync(data, { recursive: true });
+  }
 });
 
 it('messages for sessions that are away are written once, and are there when they come back', {

@@ -2,10 +2,14 @@
  * Durable MQTT sessions, as long as asked for:
  *
  *   node test/mqtt/run.ts [--scenario kill] [--rounds 200] [--seed 1] [--load-ms 400] [--folder DIR]
+ *   node test/mqtt/run.ts --scenario bridge [--rounds 200] [--seed 1] [--load-ms 400] [--folder DIR]
+ *   node test/mqtt/run.ts --scenario move [--rounds 200] [--seed 1]
  *   node test/mqtt/run.ts --scenario offline [--sessions 10000] [--messages 10000] [--come-back 20] [--folder DIR]
  *   node test/mqtt/run.ts --scenario stored [--sessions 1000000] [--retained 0] [--come-back 1000] [--folder DIR]
  *
  * `kill`: kill -9 of the broker under load. Everything that was acknowledged has to arrive, in order, with QoS 2 once.
+ * `bridge`: kill -9 of two brokers with a bridge between them, under load of QoS 2 in both directions. Everything has to arrive once.
+ * `move`: sessions go from node to node of a cluster of three, and the nodes that they go from or to are killed meanwhile. The same holds.
  * `offline`: bytes written for messages that sessions which are away want, with one session and with many. Many may take a tenth more.
  * `stored`: how long a broker takes to serve that many sessions and retained values again after kill -9; some of them are asked for.
  *
@@ -15,7 +19,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { bridgeKillRounds } from './bridge-rounds.ts';
 import { mqttKillRounds } from './kill-rounds.ts';
+import { moveRounds } from './move-rounds.ts';
 import { type OfflineResult, offlineRun } from './offline-run.ts';
 import { storedRun } from './stored-run.ts';
 
@@ -46,10 +52,10 @@ function numberOf(flag: keyof typeof values, byDefault = 0, minimum = 1): number
   return value;
 }
 
-async function kill(): Promise<boolean> {
+async function kill(run: typeof mqttKillRounds | typeof bridgeKillRounds): Promise<boolean> {
   const data = mkdtempSync(join(values.folder, 'ringmq-mqtt-'));
   const began = performance.now();
-  const { problems, ...counts } = await mqttKillRounds({
+  const { problems, ...counts } = await run({
     rounds: numberOf('rounds'),
     seed: numberOf('seed'),
     loadMsMax: numberOf('load-ms'),
@@ -57,11 +63,25 @@ async function kill(): Promise<boolean> {
     say: (line) => void process.stderr.write(`${line}\n`),
   });
   const seconds = Math.round((performance.now() - began) / 1000);
-  say(`kill, seed ${values.seed}, ${seconds} s: ${JSON.stringify(counts)}`);
+  say(`${values.scenario}, seed ${values.seed}, ${seconds} s: ${JSON.stringify(counts)}`);
   say(problems.length === 0 ? 'everything held' : `${problems.length} PROBLEMS`);
   for (const problem of problems) say(`- ${problem}`);
   if (problems.length === 0) rmSync(data, { recursive: true });
   else say(`the data folder is left: ${data}`);
+  return problems.length === 0;
+}
+
+async function move(): Promise<boolean> {
+  const began = performance.now();
+  const { problems, ...counts } = await moveRounds({
+    rounds: numberOf('rounds'),
+    seed: numberOf('seed'),
+    say: (line) => void process.stderr.write(`${line}\n`),
+  });
+  const seconds = Math.round((performance.now() - began) / 1000);
+  say(`move, seed ${values.seed}, ${seconds} s: ${JSON.stringify(counts)}`);
+  say(problems.length === 0 ? 'everything held' : `${problems.length} PROBLEMS`);
+  for (const problem of problems) say(`- ${problem}`);
   return problems.length === 0;
 }
 
@@ -100,7 +120,9 @@ async function stored(): Promise<boolean> {
 }
 
 const scenarios = new Map<string, () => Promise<boolean>>([
-  ['kill', kill],
+  ['kill', () => kill(mqttKillRounds)],
+  ['bridge', () => kill(bridgeKillRounds)],
+  ['move', move],
   ['offline', offline],
   ['stored', stored],
 ]);

@@ -85,7 +85,7 @@ export abstract class SessionClient {
   #welcome(connack: AnyPacket): boolean {
     const code = connack.returnCode ?? connack.reasonCode;
     if (code !== 0) {
-      this.report(`was refused with ${String(code)}`);
+      if (!this.isRefusable(code as number)) this.report(`was refused with ${String(code)}`);
       return false;
     }
     const isPresent = connack.sessionPresent === true;
@@ -121,6 +121,11 @@ export abstract class SessionClient {
 
   report(problem: string): void {
     if (this.problems.length < 10) this.problems.push(`${this.options.clientId}: ${problem}`);
+  }
+
+  /** Whether a broker may refuse the client with this code at the moment. */
+  protected isRefusable(_code: number): boolean {
+    return false;
   }
 
   protected abstract onConnected(isPresent: boolean): void;

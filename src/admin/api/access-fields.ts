@@ -1,14 +1,12 @@
 /** Fields of the requests about access. Lives on the main thread; used by the resources about users, rules and blocks. */
 import { defaultTenant } from '../../core/ports/access.ts';
+import { tenantNameError } from '../../core/tenants/tenant-names.ts';
 import { RequestInvalidError } from './request.ts';
 import type { Fields } from './streams-fields.ts';
 
-const tenantCharactersMax = 255;
-
 export function tenantOf(fields: Fields): string {
   const tenant = fields.value('tenant') === undefined ? defaultTenant : fields.text('tenant');
-  if (tenant === '' || tenant.length > tenantCharactersMax)
-    throw fields.wrong('tenant', 'must be the name of a tenant');
+  if (tenantNameError(tenant) !== undefined) throw fields.wrong('tenant', 'must be the name of a tenant');
   return tenant;
 }
 

@@ -1,10 +1,12 @@
 /**
  * Retained messages. Lives on the main thread; one of the connection workers, which all have them, is asked.
  *
- * `GET /api/v1/retained` lists them by filter, page by page; `GET …/value` shows one, `POST …/delete` removes one.
+ * `GET /api/v1/retained` lists those of a tenant by filter, page by page; `GET …/value` shows one, `POST …/delete` removes one.
  */
 import { filterError, topicError } from '../../core/routing/topic.ts';
+import { innerName } from '../../core/tenants/tenant-names.ts';
 import type { HttpResponse, HttpRoute } from '../../net/http/port.ts';
+import { tenantOf } from './access-fields.ts';
 import { orInvalid } from './request.ts';
 import { json } from './response.ts';
 import type { WorkerQuestions } from './slow-subscriptions.ts';
@@ -27,17 +29,18 @@ export function retainedRoutes(workers: WorkerQuestions): readonly HttpRoute[] {
     {
       method: 'GET',
       path: PATH,
-      handler: (request) => orInvalid(() => list(workers, Fields.ofQuery(request, ['filter', 'limit', 'cursor']))),
+      handler: (request) =>
+        orInvalid(() => list(workers, Fields.ofQuery(request, ['tenant', 'filter', 'limit', 'cursor']))),
     },
     {
       method: 'GET',
       path: `${PATH}/value`,
-      handler: (request) => orInvalid(() => one(workers, 'get', Fields.ofQuery(request, ['topic']))),
+      handler: (request) => orInvalid(() => one(workers, 'get', Fields.ofQuery(request, ['tenant', 'topic']))),
     },
     {
       method: 'POST',
       path: `${PATH}/delete`,
-      handler: (request) => orInvalid(() => one(workers, 'delete', Fields.ofBody(request, ['topic']))),
+      handler: (request) => orInvalid(() => one(workers, 'delete', Fields.ofBody(request, ['tenant', 'topic']))),
     },
   ];
 }
@@ -46,11 +49,12 @@ async function list(workers: WorkerQuestions, fields: Fields): Promise<HttpRespo
   const filter = fields.value('filter') === undefined ? '#' : fields.text('filter');
   const problem = filterError(filter);
   if (problem !== undefined) throw fields.wrong('filter', `is no topic filter: ${problem}`);
+  const inner = innerName(tenantOf(fields), filter);
   const limit = fields.integer('limit', 100, 1, listMax);
   let cursor = fields.value('cursor') === undefined ? null : fields.text('cursor');
   const values: unknown[] = [];
   for (let questions = 0; questions < questionsMax; questions++) {
-    const answer = await ask(workers, { type: 'list', filter, limit: limit - values.length, cursor });
+    const answer = await ask(workers, { type: 'list', filter: inner, limit: limit - values.length, cursor });
     if (answer?.type === 'stale') return json(410, stale);
     if (answer?.type !== 'page') return unavailable(answer);
     values.push(...answer.values);
@@ -64,7 +68,7 @@ async function one(workers: WorkerQuestions, type: 'get' | 'delete', fields: Fie
   const topic = fields.text('topic');
   const problem = topicError(topic);
   if (problem !== undefined) throw fields.wrong('topic', `is no topic: ${problem}`);
-  const answer = await ask(workers, { type, topic });
+  const answer = await ask(workers, { type, topic: innerName(tenantOf(fields), topic) });
   if (answer?.type === 'unknown') {
     return json(404, {
       code: 'RETAINED_UNKNOWN',

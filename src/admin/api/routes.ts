@@ -23,6 +23,7 @@ import { readyzRoute } from './readyz.ts';
 import { recordsRoutes } from './records.ts';
 import { retainedRoutes } from './retained.ts';
 import { type Identity, rootRoute } from './root.ts';
+import { sharedGroupsRoutes } from './shared-groups.ts';
 import { slowSubscriptionsRoutes, type WorkerQuestions } from './slow-subscriptions.ts';
 import { streamsRoutes } from './streams.ts';
 import { transactionsRoutes } from './transactions.ts';
@@ -67,6 +68,7 @@ export function adminRoutes(sources: AdminSources): readonly HttpRoute[] {
     ...(sources.workers === undefined ? [] : slowSubscriptionsRoutes(sources.workers)),
     ...(sources.workers === undefined ? [] : retainedRoutes(sources.workers)),
     ...(sources.workers === undefined ? [] : bridgesRoutes(sources.workers)),
+    ...(sources.workers === undefined ? [] : sharedGroupsRoutes(sources.workers)),
   ];
   const links = resources.filter(({ method }) => method === 'GET').map(({ path }) => path);
   return [rootRoute(sources.identity, links), ...resources];

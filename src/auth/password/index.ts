@@ -29,13 +29,14 @@ class PasswordMechanism implements Mechanism {
     this.#tools = tools;
   }
 
-  begin({ tenant, user, password, method }: LoginRequest): ReturnType<Mechanism['begin']> {
-    if (method === plain) return { step: (data) => this.#stepPlain(tenant, data) };
+  begin(request: LoginRequest): ReturnType<Mechanism['begin']> {
+    const { user, password, method } = request;
+    if (method === plain) return { step: (data) => this.#stepPlain(request, data) };
     if (method !== undefined || (user === undefined && password === undefined)) return null;
-    return atOnce(() => this.#check(tenant, user ?? '', password));
+    return atOnce(() => this.#check(request, user ?? '', password));
   }
 
-  async #stepPlain(tenant: string, data: Uint8Array | null): Promise<MechanismStep> {
+  async #stepPlain(request: LoginRequest, data: Uint8Array | null): Promise<MechanismStep> {
     // A client without an initial response waits for an empty challenge.
     if (data === null) return { type: 'continue', data: new Uint8Array(0) };
     const message = parsePlain(data);
@@ -44,14 +45,19 @@ class PasswordMechanism implements Mechanism {
     if (authorization !== '' && authorization !== user) {
       return refused('not-authorized', 'A client cannot act for another user');
     }
-    return await this.#check(tenant, user, password);
+    return await this.#check(request, user, password);
   }
 
-  async #check(tenant: string, user: string, password: Uint8Array | undefined): Promise<MechanismStep> {
+  async #check(
+    { tenant, needsAccount }: LoginRequest,
+    user: string,
+    password: Uint8Array | undefined,
+  ): Promise<MechanismStep> {
     const { accounts, passwords } = this.#tools;
     // A name that nobody can have is not looked up, but takes as long.
     const account = userNameError(user) === undefined ? await accounts.find(tenant, user) : null;
-    if (account === null && !(await accounts.hasAny(tenant))) return { type: 'pass' };
+    // Where nobody else can let the client in, a tenant without accounts takes as long as one with them.
+    if (account === null && needsAccount !== true && !(await accounts.hasAny(tenant))) return { type: 'pass' };
     if (password === undefined) return refused('bad-credentials', 'A name without a password');
     if (password.length > passwordBytesMax) {
       return refused('bad-credentials', `A password has at most ${passwordBytesMax} bytes`);

@@ -23,6 +23,7 @@ import { queue } from '../ctl/queue.ts';
 import { record } from '../ctl/record.ts';
 import { retained } from '../ctl/retained.ts';
 import { connectionOptions, readClientOptions } from '../ctl/settings.ts';
+import { sharedGroup } from '../ctl/shared-group.ts';
 import { slowSubscriptions } from '../ctl/slow-subscriptions.ts';
 import { snapshot } from '../ctl/snapshot.ts';
 import { stream } from '../ctl/stream.ts';
@@ -52,6 +53,7 @@ const groups = new Map<string, Group>([
   ['block', block],
   ['bridge', bridge],
   ['alarm', alarm],
+  ['shared-group', sharedGroup],
   ['slow-subscriptions', slowSubscriptions],
 ]);
 

@@ -3,6 +3,7 @@ import { EXIT_OK } from '../exit-codes.ts';
 import { showTime } from './fields.ts';
 import { showBytes, showText, toTable } from './printer.ts';
 import { AdminClient, httpOptions } from './stream-client.ts';
+import { tenantField, tenantOption } from './user.ts';
 import type { Group, Verb } from './verb.ts';
 
 interface Retained {
@@ -25,10 +26,11 @@ const list: Verb = {
   options: [
     { long: 'limit', value: 'COUNT', help: 'at most this many, up to 1000 (100)' },
     { long: 'cursor', value: 'TEXT', help: 'go on where a list ended; it tells where' },
+    tenantOption,
   ],
   run: async ({ values: [filter = '#'], options, print, io }) => {
     const limit = options.integer('limit', 100, 1, 1000);
-    const query = { filter, limit, cursor: options.text('cursor') };
+    const query = { ...tenantField(options), filter, limit, cursor: options.text('cursor') };
     const page = await new AdminClient(options).get<Page>('/retained', query);
     print.result(page, () => {
       const rows = page.values.map((each) => {
@@ -46,8 +48,10 @@ const list: Verb = {
 const get: Verb = {
   summary: 'the payload of a topic’s message',
   values: ['TOPIC'],
+  options: [tenantOption],
   run: async ({ values: [topic], options, print }) => {
     const value = await new AdminClient(options).get<Retained & { readonly payload: string }>('/retained/value', {
+      ...tenantField(options),
       topic,
     });
     print.result(value, () => `${showBytes(Buffer.from(value.payload, 'base64'))}\n`);
@@ -58,8 +62,9 @@ const get: Verb = {
 const remove: Verb = {
   summary: 'remove the message of a topic',
   values: ['TOPIC'],
+  options: [tenantOption],
   run: async ({ values: [topic], options, print }) => {
-    const answer = await new AdminClient(options).post('/retained/delete', { topic });
+    const answer = await new AdminClient(options).post('/retained/delete', { ...tenantField(options), topic });
     print.result(answer, () => `deleted  ${showText(topic)}\n`);
     return EXIT_OK;
   },

@@ -8,6 +8,8 @@ import type { Group, Verb } from './verb.ts';
 interface Slow {
   readonly isEnabled: boolean;
   readonly subscriptions: readonly {
+    /** Absent: the default one. */
+    readonly tenant?: string;
     readonly clientId: string;
     readonly topic: string;
     readonly delayMs: number;
@@ -24,11 +26,13 @@ const list: Verb = {
     const limit = options.integer('limit', 100, 1, 1000);
     const answer = await new AdminClient(options).get<Slow>('/slow-subscriptions', { limit });
     print.result(answer, () => {
+      const hasTenants = answer.subscriptions.some(({ tenant }) => tenant !== undefined);
       const rows = answer.subscriptions.map((each) => {
-        const { clientId, topic, delayMs, lastAtMs } = each;
-        return [delayMs, showText(clientId), showText(topic), showTime(lastAtMs)];
+        const { tenant = 'default', clientId, topic, delayMs, lastAtMs } = each;
+        const whose = hasTenants ? [showText(tenant)] : [];
+        return [delayMs, ...whose, showText(clientId), showText(topic), showTime(lastAtMs)];
       });
-      return toTable(['DELAY MS', 'CLIENT', 'TOPIC', 'LAST'], rows);
+      return toTable(['DELAY MS', ...(hasTenants ? ['TENANT'] : []), 'CLIENT', 'TOPIC', 'LAST'], rows);
     });
     if (!answer.isEnabled) io.err('The broker does not measure it: its setting slowSubscriptions.enabled is off\n');
     if (answer.missingWorkers > 0) io.err(`${answer.missingWorkers} connection workers did not answer\n`);

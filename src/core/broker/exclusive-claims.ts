@@ -1,6 +1,7 @@
 /**
  * Names that one owner at a time may hold on a node, on whichever worker it lives: exclusive subscriptions, for example.
- * Every worker knows all claims; they are told by broadcast. Thread: one connection worker.
+ * Every worker knows all claims; they are told by broadcast. What is granted on the node is then held against other nodes, where there are
+ * some. Thread: one connection worker.
  *
  * A claim is refused at once when another owner's is known here. Otherwise it is told to all workers and decided when
  * each of them has it: broadcasts of one worker arrive in order, so whoever claimed before it had ours is known here by
@@ -8,8 +9,10 @@
  * taken away by a later claim, since that one is refused where it is made.
  */
 import type { ControlPlane } from '../ports/control-plane.ts';
+import type { SessionDirectory } from '../ports/session-directory.ts';
 
 const channel = 'exclusive-claims';
+const oneNode: HeldNames = { hold: (_name, _owner, decided) => decided(true), letGo: () => undefined };
 
 interface Claim {
   readonly worker: number;
@@ -22,15 +25,20 @@ interface ClaimMessage {
   readonly owner: string;
 }
 
+/** Names that are held against other nodes; see `SessionDirectory`. */
+export type HeldNames = Pick<SessionDirectory, 'hold' | 'letGo'>;
+
 export class ExclusiveClaims {
   private readonly workerIndex: number;
   private readonly control: ControlPlane;
+  private readonly nodes: HeldNames;
   /** More than one for a name only while claims meet, or while an owner moves from worker to worker. */
   private readonly claims = new Map<string, Claim[]>();
 
-  constructor(workerIndex: number, control: ControlPlane) {
+  constructor(workerIndex: number, control: ControlPlane, nodes: HeldNames = oneNode) {
     this.workerIndex = workerIndex;
     this.control = control;
+    this.nodes = nodes;
     control.onBroadcast(channel, (from, payload) => this.onMessage(from, payload as ClaimMessage));
     control.onWorkerGone((worker) => this.dropWorker(worker));
     control.onWorkerReady(() => this.announceAll());
@@ -47,15 +55,27 @@ export class ExclusiveClaims {
     }
     this.add(name, { worker: this.workerIndex, owner });
     this.control.broadcast(channel, { kind: 'claim', name, owner } satisfies ClaimMessage, () => {
-      const isGranted = this.isOurs(name, owner);
-      if (!isGranted) this.release(name, owner);
-      decided(isGranted);
+      if (this.isOurs(name, owner)) {
+        this.nodes.hold(name, owner, (isGranted) => this.decide(name, owner, isGranted, decided));
+        return;
+      }
+      this.release(name, owner);
+      decided(false);
     });
+  }
+
+  private decide(name: string, owner: string, isGranted: boolean, decided: (isGranted: boolean) => void): void {
+    const isStillOurs = this.isOurs(name, owner);
+    // Given back while the other nodes were asked.
+    if (isGranted && !isStillOurs) this.nodes.letGo(name, owner);
+    if (!isGranted) this.release(name, owner);
+    decided(isGranted && isStillOurs);
   }
 
   /** Gives the name back. Does nothing when `owner` does not hold it on this worker. */
   release(name: string, owner: string): void {
     if (!this.remove(name, (claim) => claim.worker === this.workerIndex && claim.owner === owner)) return;
+    this.nodes.letGo(name, owner);
     this.control.broadcast(channel, { kind: 'release', name, owner } satisfies ClaimMessage, () => undefined);
   }
 

@@ -7,6 +7,7 @@
  */
 import type { InterestTable } from '../routing/interest-table.ts';
 import { isHiddenTopic } from '../routing/topic.ts';
+import { plainName } from '../tenants/tenant-names.ts';
 
 /** Nothing is ever published to it. */
 const marker = '$hidden';
@@ -26,21 +27,21 @@ export class HiddenInterest {
   }
 
   added(filter: string): void {
-    if (!isHiddenTopic(filter)) return;
+    if (!isHidden(filter)) return;
     this.isKnown = false;
     this.filterCount++;
     if (this.filterCount === 1) this.interest.add(marker);
   }
 
   removed(filter: string): void {
-    if (!isHiddenTopic(filter)) return;
+    if (!isHidden(filter)) return;
     this.isKnown = false;
     this.filterCount--;
     if (this.filterCount === 0) this.interest.remove(marker);
   }
 
   groupChanged(filter: string): void {
-    if (isHiddenTopic(filter)) this.isKnown = false;
+    if (isHidden(filter)) this.isKnown = false;
   }
 
   /** Never false when somebody does; true for nobody only by collision in the table. */
@@ -61,7 +62,12 @@ export class HiddenInterest {
   }
 
   private isInGroup(): boolean {
-    for (const filter of this.groupFilters()) if (isHiddenTopic(filter)) return true;
+    for (const filter of this.groupFilters()) if (isHidden(filter)) return true;
     return false;
   }
+}
+
+/** As clients know it: what is below a tenant begins with `$` inside. */
+function isHidden(filter: string): boolean {
+  return isHiddenTopic(plainName(filter));
 }

@@ -1,4 +1,5 @@
 /** Where publications of one topic go: targets on this worker and a mask of other workers. Thread: one worker. */
+import { tenantPrefixLength } from '../tenants/tenant-names.ts';
 import type { Run } from './run.ts';
 
 /** What one subscriber on this worker wants of a topic; made by the subscriber's protocol. */
@@ -25,8 +26,12 @@ export class Subscription {
 }
 
 export class Route {
+  /** With the tenant, where it is not the default one. */
   readonly topic: string;
   readonly topicBytes: Buffer;
+  /** The topic as clients know it; in the default tenant the same strings and bytes. */
+  readonly name: string;
+  readonly nameBytes: Buffer;
   targets: Target[] = [];
   /** Groups that share the topic's publications among their members; null for nearly every topic. */
   groups: readonly SharedGroupTarget[] | null = null;
@@ -48,8 +53,12 @@ export class Route {
   cacheAge = -1;
 
   constructor(topic: string, topicBytes: Buffer) {
+    const start = tenantPrefixLength(topic);
     this.topic = topic;
     this.topicBytes = topicBytes;
+    this.name = start === 0 ? topic : topic.slice(start);
+    // What is in front is ASCII.
+    this.nameBytes = start === 0 ? topicBytes : topicBytes.subarray(start);
   }
 
   /** Holds no subscriber any more; the next publication asks the index again. */

@@ -18,8 +18,8 @@ import type { RetainedLimits, RetainedValue } from '../retained/retained-value.t
 import { InterestTable } from '../routing/interest-table.ts';
 import { RouteCache } from '../routing/route-cache.ts';
 import { SubscriptionIndex } from '../routing/subscription-index.ts';
-import { topicError } from '../routing/topic.ts';
 import { StorageError } from '../streams/storage-error.ts';
+import { innerTopicError } from '../tenants/tenant-names.ts';
 import { HiddenInterest } from './hidden-interest.ts';
 import { RetainedValues } from './retained-values.ts';
 import { Route, type Subscriber, type Subscription, type Target } from './route.ts';
@@ -204,13 +204,20 @@ export class Router {
 
   // ---- routes
 
-  /** The route of a topic, or null when the bytes are not a valid topic. */
+  /** The route of a topic of the default tenant, or null when the bytes are not a valid topic. */
   routeOf(buffer: Buffer, start: number, length: number): Route | null {
+    // No valid one has U+0000; what has it there is a topic of a tenant, which nobody may name in this way.
+    if (length > 1 && buffer[start + 1] === 0) return null;
+    return this.innerRouteOf(buffer, start, length);
+  }
+
+  /** The same for a topic with its tenant, as `TenantNames` makes it. */
+  innerRouteOf(buffer: Buffer, start: number, length: number): Route | null {
     const known = this.routes.lookup(buffer, start, length);
     if (known !== undefined) return known;
     if (length === 0 || !isWellFormedUtf8(buffer, start, start + length)) return null;
     const topic = buffer.toString('utf8', start, start + length);
-    if (topicError(topic) !== undefined) return null;
+    if (innerTopicError(topic) !== undefined) return null;
     const topicBytes = ownedCopy(buffer, start, start + length);
     const route = new Route(topic, topicBytes);
     if (length > cachedTopicBytesMax) return route;
@@ -225,15 +232,18 @@ export class Router {
   /** The route to hold on to instead of `route`, which the cache may have let go: that one costs more per publication. */
   currentOf(route: Route): Route {
     if (route.cacheAge === this.cacheAge) return route;
-    return this.routeOf(route.topicBytes, 0, route.topicBytes.length) ?? route;
+    return this.innerRouteOf(route.topicBytes, 0, route.topicBytes.length) ?? route;
   }
 
-  /** Whether `buffer[start, start + length)` is the topic of `route`, and the cache still holds it. */
+  /**
+   * Whether `buffer[start, start + length)` is the topic of `route` as clients know it, and the cache still holds it. For routes of the tenant
+   * of whoever wrote those bytes.
+   */
   isRouteOf(route: Route, buffer: Buffer, start: number, length: number): boolean {
-    const { topicBytes } = route;
-    if (topicBytes.length !== length || route.cacheAge !== this.cacheAge) return false;
+    const { nameBytes } = route;
+    if (nameBytes.length !== length || route.cacheAge !== this.cacheAge) return false;
     for (let index = 0; index < length; index++) {
-      if (topicBytes[index] !== buffer[start + index]) return false;
+      if (nameBytes[index] !== buffer[start + index]) return false;
     }
     return true;
   }
@@ -293,7 +303,7 @@ export class Router {
 
   private routeOfOwn(topic: string): Route {
     const topicBytes = Buffer.from(topic);
-    const route = this.routeOf(topicBytes, 0, topicBytes.length);
+    const route = this.innerRouteOf(topicBytes, 0, topicBytes.length);
     assert(route !== null, 'an own publication has a valid topic');
     return route;
   }
@@ -404,7 +414,7 @@ export class Router {
   // ---- what other workers publish
 
   private receive(kind: RecordKind, run: Run, topicLength: number, word: number): void {
-    const route = this.routeOf(run.buffer, run.start - topicLength, topicLength);
+    const route = this.innerRouteOf(run.buffer, run.start - topicLength, topicLength);
     assert(route !== null, 'a topic in a ring was checked by its publisher');
     run.sequence = ++this.runSequence;
     run.topic = route.topic;

@@ -330,11 +330,6 @@ export class SharedGroups {
     return this.groups.size;
   }
 
-  /** Members on this worker. */
-  get localMemberCount(): number {
-    return this.locals.size;
-  }
-
   /** Of all groups of the node. */
   *filters(): Iterable<string> {
     for (const { filter } of this.groups.values()) yield filter;

@@ -32,6 +32,8 @@ export interface Identity {
   readonly certificateName: string;
   /** The client is on the machine of the broker, see `LoginRequest.isLocal`. Absent: it is not. */
   readonly isLocal?: boolean;
+  /** It is in its tenant because it has an account there, and not without, see `LoginRequest.needsAccount`. Absent: no. */
+  readonly needsAccount?: boolean;
 }
 
 /** Why a client is not let in. Protocols translate it into their own codes. */
@@ -72,6 +74,8 @@ export interface LoginRequest {
   /** A method with an exchange of messages (SASL), and the client's first message. */
   readonly method?: string | undefined;
   readonly data?: Uint8Array | undefined;
+  /** Nobody is let in without an account of the tenant, because the client itself has chosen it. Absent: as the settings say. */
+  readonly needsAccount?: boolean;
   /** An administrator uses no client id; what an account says of those does not hold. Absent: a client. */
   readonly purpose?: 'client' | 'administration';
 }

@@ -32,6 +32,25 @@ export interface ListenerInfo {
   readonly transport?: TransportName;
   /** Time between accept and the end of the protocol's handshake, ms; absent: that of the node. */
   readonly handshakeTimeoutMs?: number;
+  /** Which tenant its clients are in; absent: it does not say, see `listenerTenant`. */
+  readonly tenancy?: ListenerTenancy;
+}
+
+export const tenancySources = [
+  'listener',
+  'server-name',
+  'certificate-common-name',
+  'certificate-organization',
+  'certificate-unit',
+] as const;
+
+/** How a listener says which tenant a client is in. Plain data. */
+export interface ListenerTenancy {
+  readonly from: (typeof tenancySources)[number];
+  /** Tenant of the listener; of clients that the table does not know when something else decides, and then '' for none. */
+  readonly name: string;
+  /** What a host name or a part of a certificate stands for. */
+  readonly table: readonly { readonly value: string; readonly tenant: string }[];
 }
 
 /** `unix` is a plain stream over a Unix socket; the others may run over one too. */

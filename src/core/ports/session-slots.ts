@@ -9,8 +9,9 @@ import type { DurableSessions } from '../sessions/durable-sessions.ts';
 import type { DurableGroups } from '../sessions/groups/durable-groups.ts';
 import type { SessionInterest } from '../sessions/interest.ts';
 import type { MessageView, NewMessage } from '../sessions/message-record.ts';
-import type { SessionWill } from '../sessions/session-entry.ts';
+import type { SessionSubscription, SessionWill } from '../sessions/session-entry.ts';
 import type { SessionError } from '../sessions/session-error.ts';
+import type { SubscriptionClass, SubscriptionCounts } from '../sessions/session-table.ts';
 
 /** Packet ids up to here belong to messages from the logs; those above it to what a protocol sends beside them. */
 export const keptPacketIdMax = 61_439;
@@ -23,6 +24,8 @@ export interface SessionUser {
   willIsDue(id: string, will: SessionWill, done: () => void): void;
   /** A session has ended: its time was over. */
   expired(id: string): void;
+  /** See `DurableSessionsOptions.classOf`. */
+  classOf(subscription: SessionSubscription): SubscriptionClass;
   /** See `DurableGroupsOptions`. */
   keyHashOf(message: MessageView): number;
   /** A group is kept from now on, or is not any more; once for each worker. */
@@ -50,12 +53,16 @@ export interface SessionSlots {
   readonly hasRoom: boolean;
   /** Sessions of this worker, connected or not. */
   readonly sessionCount: number;
+  /** What they are subscribed to. */
+  readonly subscriptionCounts: SubscriptionCounts;
   /** Registers the protocol; one on each worker, before anything else. */
   use(user: SessionUser): void;
   /** Opens the slot of this worker if it is not open. Rejects with SessionError or StorageError; the next call tries again. */
   open(): Promise<DurableSessions>;
   /** Calls back once when something has changed that may let a publisher go on: settled, opened, failed, or room. */
   whenReady(callback: () => void): void;
+  /** Names of all sessions of this worker. */
+  ids(): string[];
   /** Whether a session is in a slot of this worker. */
   has(id: string): boolean;
   /** The owner on this worker that has the session, if one has. */

@@ -3,14 +3,23 @@
  * of a slot has its sessions in memory, gives their messages to those that are connected, and stores what changes. Protocols use it;
  * nothing in it knows one. Thread: one per slot, usually a connection worker; `tick` and `upkeep` are called by whoever holds it.
  */
-import { filterError } from '../routing/topic.ts';
+import { innerFilterError } from '../tenants/tenant-names.ts';
 import type { SessionInterest } from './interest.ts';
 import type { LogFeed } from './log-feed.ts';
 import type { MessageStored } from './message-batch.ts';
 import type { MessageLog } from './message-log.ts';
 import type { MessageRun, NewMessage } from './message-record.ts';
+import { isMoved } from './moved-topic.ts';
 import { OnlineSession, type SessionLink } from './online-session.ts';
-import { dirtyPart, type SessionEntry, type SessionSubscription, type SessionWill } from './session-entry.ts';
+import { SessionArrival } from './session-arrival.ts';
+import { SessionDeparture } from './session-departure.ts';
+import {
+  connected,
+  dirtyPart,
+  type SessionEntry,
+  type SessionSubscription,
+  type SessionWill,
+} from './session-entry.ts';
 import { SessionError } from './session-error.ts';
 import { type OpenedSessions, openSessions } from './session-opening.ts';
 import { type DurableSessionsOptions, sessionDefaults } from './session-options.ts';
@@ -18,7 +27,7 @@ import { recordsOf } from './session-records.ts';
 import { SessionReplay } from './session-replay.ts';
 import type { SessionRuntime } from './session-runtime.ts';
 import type { SessionStore } from './session-store.ts';
-import type { SessionTable } from './session-table.ts';
+import type { SessionTable, SubscriptionCounts } from './session-table.ts';
 
 export interface AttachOptions {
   /** The session that there is is forgotten first. */
@@ -95,6 +104,11 @@ export class DurableSessions {
     return this.#table.size;
   }
 
+  /** What its sessions are subscribed to, connected or not. */
+  get subscriptionCounts(): SubscriptionCounts {
+    return this.#table.counts;
+  }
+
   /** Counters and gauges, for metrics and tests. */
   get runtime(): SessionRuntime {
     return this.#runtime;
@@ -165,7 +179,7 @@ export class DurableSessions {
     entry.tenant = tenant;
     entry.content = content;
     this.#table.setDue(entry);
-    await this.#saved(entry, dirtyPart.head | dirtyPart.progress);
+    await this.#saved(entry, dirtyPart.head | dirtyPart.progress | this.#forgetMoved(entry));
     if (entry.isRemoved) throw new SessionError('SESSION_TAKEN_OVER', `Cannot connect session "${id}": it was removed`);
     const session = new OnlineSession(this.#runtime, entry, link, window);
     entry.online = session;
@@ -173,11 +187,14 @@ export class DurableSessions {
     return { session, isPresent };
   }
 
-  async #create(id: string): Promise<SessionEntry> {
+  #checkRoom(id: string): void {
     const { sessionsMax = sessionDefaults.sessionsMax } = this.#options;
-    if (this.#table.size >= sessionsMax) {
-      throw limitError(`Cannot make session "${id}": there are ${sessionsMax} sessions already`);
-    }
+    if (this.#table.size < sessionsMax || this.has(id)) return;
+    throw limitError(`Cannot make session "${id}": there are ${sessionsMax} sessions already`);
+  }
+
+  async #create(id: string): Promise<SessionEntry> {
+    this.#checkRoom(id);
     const ends = await this.#ends();
     this.#check();
     const entry = this.#table.add(id);
@@ -200,7 +217,7 @@ export class DurableSessions {
     if (expiryMs !== null) entry.expiryMs = expiryMs;
     if (!keepWill) entry.will = null;
     this.#table.setDue(entry);
-    const saved = this.#saved(entry, dirtyPart.head | dirtyPart.progress);
+    const saved = this.#saved(entry, dirtyPart.head | dirtyPart.progress | this.#forgetMoved(entry));
     if (entry.expiresAt <= entry.awaySince || entry.willDueAt <= entry.awaySince)
       this.#handleDue(entry, entry.awaySince);
     await saved;
@@ -212,9 +229,7 @@ export class DurableSessions {
       const entry = this.#table.get(id);
       if (entry === undefined) return;
       entry.online?.end(new SessionError('SESSION_TAKEN_OVER', 'The session was removed'));
-      await new Promise<void>((resolve, reject) => {
-        this.#drop(entry, (error) => (error === null ? resolve() : reject(error)));
-      });
+      await this.#dropped(entry);
     });
   }
 
@@ -228,7 +243,7 @@ export class DurableSessions {
     const known = new Map(entry.subscriptions.map((each) => [each.filter, each]));
     const isNew = added.map(({ filter }) => !known.has(filter));
     for (const { filter } of added) {
-      const problem = filterError(filter);
+      const problem = innerFilterError(filter);
       if (problem !== undefined)
         throw limitError(`Cannot subscribe to ${JSON.stringify(filter.slice(0, 200))}: ${problem}`);
     }
@@ -271,7 +286,7 @@ export class DurableSessions {
       all.set(subscription.filter, { ...subscription, since: isHeld ? since : former.since });
       entry.dirtyFilters.add(subscription.filter);
     }
-    entry.subscriptions = [...all.values()];
+    this.#table.setSubscriptions(entry, [...all.values()]);
   }
 
   /** Ends subscriptions; answers which there were. What is in flight goes on. */
@@ -287,7 +302,7 @@ export class DurableSessions {
       entry.dirtyFilters.add(filter);
       return true;
     });
-    entry.subscriptions = [...all.values()];
+    this.#table.setSubscriptions(entry, [...all.values()]);
     session.subscriptionsChanged();
     await this.#saved(entry, dirtyPart.progress);
     return were;
@@ -329,7 +344,15 @@ export class DurableSessions {
 
   /** What a client that comes back is to be asked for, and what administration shows. */
   subscriptionsOf(id: string): readonly SessionSubscription[] {
-    return this.#table.get(id)?.subscriptions ?? [];
+    const subscriptions = this.#table.get(id)?.subscriptions ?? [];
+    return subscriptions.some(({ filter }) => isMoved(filter))
+      ? subscriptions.filter(({ filter }) => !isMoved(filter))
+      : subscriptions;
+  }
+
+  /** Groups in which the session is a member. */
+  membershipCountOf(id: string): number {
+    return this.#table.get(id)?.memberships?.size ?? 0;
   }
 
   // ---- from one owner to another
@@ -372,6 +395,7 @@ export class DurableSessions {
       const entry = this.#table.get(id);
       if (entry === undefined)
         throw new SessionError('SESSION_STATE_CORRUPTED', `Cannot take session "${id}" over: no head`);
+      replay.finishOne(entry);
       this.#runtime.adopted(entry);
       entry.epoch += 1;
       entry.dirtyFilters = new Set(entry.subscriptions.map(({ filter }) => filter));
@@ -380,7 +404,8 @@ export class DurableSessions {
       for (const packetId of entry.flights?.keys() ?? []) entry.touchFlight(packetId);
       if (entry.awaySince === -1) entry.awaySince = this.#options.context.clock.now();
       this.#table.setDue(entry);
-      await this.#saved(entry, dirtyPart.head | dirtyPart.progress);
+      const moved = entry.movedEnds === null ? 0 : dirtyPart.arrival;
+      await this.#saved(entry, dirtyPart.head | dirtyPart.progress | moved);
     });
   }
 
@@ -396,6 +421,120 @@ export class DurableSessions {
   keep({ id, epoch }: SessionTransfer): void {
     const entry = this.#table.get(id);
     if (entry !== undefined && entry.epoch === epoch) entry.isMoving = false;
+  }
+
+  // ---- from one node to another
+
+  /**
+   * Begins to give a session to another node: its client is told, and it stands still here. `departed` ends it, `stay` takes it back; both
+   * are told of a departure that was begun again, too. Null: there is no such session. Rejects with SessionError or StorageError.
+   */
+  depart(id: string): Promise<SessionDeparture | null> {
+    return this.#inLane(id, async () => {
+      const entry = this.#table.get(id);
+      if (entry === undefined) return null;
+      if (entry.arrivalEpoch !== 0)
+        throw new SessionError('SESSION_MOVING', `Cannot give session "${id}" away: it has only just arrived`);
+      entry.online?.end(new SessionError('SESSION_TAKEN_OVER', 'The session goes to another node'));
+      entry.isMoving = true;
+      await this.#settled(entry);
+      return new SessionDeparture(entry, this.#runtime, this.#options.context, await this.#ends());
+    });
+  }
+
+  /** Another node has it. What it was sent of groups with grade 2 is settled there. Resolves when it is durable. */
+  departed({ id, epoch }: SessionDeparture): Promise<void> {
+    return this.#inLane(id, async () => {
+      const entry = this.#table.get(id);
+      if (entry === undefined || !entry.isMoving || entry.epoch !== epoch) return;
+      entry.isMoving = false;
+      await this.#dropped(entry);
+    });
+  }
+
+  /** It stays after all. */
+  stay({ id, epoch }: SessionDeparture): void {
+    const entry = this.#table.get(id);
+    if (entry === undefined || entry.epoch !== epoch || entry.arrivalEpoch !== 0) return;
+    entry.isMoving = false;
+    this.#table.setDue(entry);
+  }
+
+  /** Begins to take a session from another node. Rejects with SessionError or StorageError. */
+  async arrive(id: string): Promise<SessionArrival> {
+    const problem = idError(id);
+    if (problem !== null) throw limitError(`Cannot take a session over: ${problem}`);
+    this.#checkRoom(id);
+    const starts = await this.#ends();
+    this.#check();
+    const host = {
+      runtime: this.#runtime,
+      table: this.#table,
+      store: (make: () => SessionEntry, epoch: number) => this.#inLane(id, () => this.#arrived(id, make, epoch)),
+    };
+    return new SessionArrival(id, host, starts);
+  }
+
+  async #arrived(id: string, make: () => SessionEntry, arrivalEpoch: number): Promise<void> {
+    const former = this.#table.get(id);
+    const formerEpoch = former?.epoch ?? 0;
+    if (former !== undefined) this.#drop(former, null);
+    this.#checkRoom(id);
+    const entry = make();
+    // Above all copies of it that there may be.
+    entry.epoch = Math.max(entry.epoch, formerEpoch) + 1;
+    // Receipts of a session of the same name that was here before are below.
+    entry.nextSerial = Math.max(entry.nextSerial, this.#serialEnd);
+    entry.arrivalEpoch = arrivalEpoch;
+    entry.isMoving = true;
+    this.#runtime.adopted(entry);
+    entry.dirtyFilters = new Set(entry.subscriptions.map(({ filter }) => filter));
+    for (const packetId of entry.flights?.keys() ?? []) entry.touchFlight(packetId);
+    if (entry.awaySince === connected) entry.awaySince = this.#options.context.clock.now();
+    this.#table.setDue(entry);
+    await this.#saved(entry, dirtyPart.head | dirtyPart.progress | dirtyPart.arrival);
+  }
+
+  /**
+   * It is known which move to this node was the last one: a session that came with it is at home here from now on, one that came with
+   * another one never was. Nothing happens to others. `epoch` null: whichever there is is at home.
+   */
+  settleArrival(id: string, epoch: number | null): void {
+    const entry = this.#table.get(id);
+    if (entry === undefined || entry.arrivalEpoch === 0) return;
+    if (epoch !== null && entry.arrivalEpoch !== epoch) {
+      this.#drop(entry, null);
+      return;
+    }
+    entry.arrivalEpoch = 0;
+    entry.isMoving = false;
+    this.#table.setDue(entry);
+    this.#store.save(entry, dirtyPart.arrival);
+  }
+
+  /** What came with the session from another node was all delivered: nothing more is known of it. Answers what is to be stored. */
+  #forgetMoved(entry: SessionEntry): number {
+    const { movedEnds, flights } = entry;
+    if (movedEnds === null || flights !== null || entry.arrivalEpoch !== 0) return 0;
+    const positions = this.#runtime.positionsOf(entry);
+    if (movedEnds.some((end, partition) => (positions[partition] ?? 0) < end)) return 0;
+    entry.movedEnds = null;
+    entry.dirtyFilters ??= new Set();
+    for (const { filter } of entry.subscriptions) {
+      if (!isMoved(filter)) continue;
+      this.interest.remove(filter);
+      entry.dirtyFilters.add(filter);
+    }
+    this.#table.setSubscriptions(
+      entry,
+      entry.subscriptions.filter(({ filter }) => !isMoved(filter)),
+    );
+    return dirtyPart.arrival;
+  }
+
+  /** Whether the session came from another node, and it is not known yet whether it is at home here. */
+  isArriving(id: string): boolean {
+    return (this.#table.get(id)?.arrivalEpoch ?? 0) !== 0;
   }
 
   // ---- time
@@ -474,6 +613,12 @@ export class DurableSessions {
     this.#store.remove(entry, done);
   }
 
+  #dropped(entry: SessionEntry): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#drop(entry, (error) => (error === null ? resolve() : reject(error)));
+    });
+  }
+
   #saved(entry: SessionEntry, parts: number): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#store.save(entry, parts, (error) => (error === null ? resolve() : reject(error)));
@@ -481,9 +626,8 @@ export class DurableSessions {
   }
 
   /** Where the message logs end. */
-  async #ends(): Promise<number[]> {
-    const places = await Promise.all(this.#feeds.map(({ partition }) => partition.places()));
-    return places.map(({ logEndOffset }) => logEndOffset);
+  #ends(): Promise<number[]> {
+    return this.#runtime.ends();
   }
 
   #check(): void {

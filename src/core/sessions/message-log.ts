@@ -102,6 +102,21 @@ export class MessageLog {
     this.#added();
   }
 
+  /** The same for a message that was stored elsewhere before, at `timestampMs`; its topic is one of `moved-topic.ts`. */
+  appendMoved(message: NewMessage, timestampMs: number, done: MessageStored): void {
+    const { body } = message;
+    if (this.#error !== null) {
+      const error = this.#error;
+      this.#options.context.defer(() => done(error, -1, 1));
+      return;
+    }
+    // Its size was looked at when it was stored first.
+    const batch = this.#batchFor(sizeOf(message, body.length));
+    batch.add(message, encodeMeta(message, null), body, 0, body.length, timestampMs);
+    batch.onStored(done, 1);
+    this.#added();
+  }
+
   /** The same for messages that came together. `done` is told of parts of them, if they do not go in one batch. */
   appendRun(run: MessageRun, done: MessageStored): void {
     const { source, places, count } = run;

@@ -17,6 +17,7 @@ import type { LiveSubscription, LogFeed } from './log-feed.ts';
 import { afterSkips, isDamage, planFrom } from './log-reading.ts';
 import type { MessageLog } from './message-log.ts';
 import { MessageView, type NewMessage } from './message-record.ts';
+import { isMoved, movedPrefixLength } from './moved-topic.ts';
 import type { ReadPlan } from './read-plan.ts';
 import {
   dirtyPart,
@@ -145,6 +146,8 @@ export class OnlineSession {
   /** To be sent again before anything else; oldest first. */
   #resends: Flight[];
   #live: LiveSubscription[] = [];
+  /** It has messages that came with it from another node, or had. */
+  #hasMoved = false;
   readonly #matched = new Map<string, readonly SessionSubscription[]>();
   readonly #asSubscriptions = new WeakMap<Membership, readonly SessionSubscription[]>();
   #isLimited = false;
@@ -336,6 +339,11 @@ export class OnlineSession {
     return true;
   }
 
+  /** Whether `publish` may be called: also behind the end of the connection, while the session is here and stays. */
+  get canPublish(): boolean {
+    return !this.entry.isRemoved && !this.entry.isMoving;
+  }
+
   /** Whether the packet id is that of a message of grade 2 that was received and not released. */
   hasReceipt(packetId: number): boolean {
     return this.entry.receipts?.has(packetId) === true;
@@ -359,6 +367,7 @@ export class OnlineSession {
     const wanted = this.entry.subscriptions.filter(({ grade }) => grade > 0);
     this.#live = wanted.map((subscription) => ({ session: this, subscription }));
     for (const each of this.#live) live.add(each.subscription.filter, each);
+    this.#hasMoved = wanted.some(({ filter }) => isMoved(filter));
     this.#plans.fill(null);
     this.#matched.clear();
   }
@@ -570,7 +579,7 @@ export class OnlineSession {
     const { entry } = this;
     const { drops, store } = this.#host;
     const matching =
-      candidates === null
+      candidates === null || this.#hasMoved
         ? this.#matching(view, partition, offset)
         : this.#holding(candidates, view, partition, offset);
     if (matching.length === 0) return true;
@@ -690,6 +699,10 @@ export class OnlineSession {
     view: MessageView,
   ): boolean {
     const { delivery } = this.#host;
+    if (this.#hasMoved && isMovedHere(view)) {
+      view.topicStart += movedPrefixLength;
+      view.topicLength -= movedPrefixLength;
+    }
     delivery.message = view;
     delivery.packetId = packetId;
     delivery.grade = grade;
@@ -705,11 +718,13 @@ export class OnlineSession {
     const topic = view.bytes.toString('utf8', view.topicStart, view.topicStart + view.topicLength);
     let found = this.#matched.get(topic);
     if (found === undefined) {
-      found = this.#live.filter((each) => matches(each.subscription.filter, topic)).map((each) => each.subscription);
+      // What came from another node was for these subscriptions there.
+      const name = this.#hasMoved && isMoved(topic) ? topic.slice(movedPrefixLength) : topic;
+      found = this.#live.filter((each) => matches(each.subscription.filter, name)).map((each) => each.subscription);
       if (this.#matched.size >= matchCacheMax) this.#matched.clear();
       this.#matched.set(topic, found);
     }
-    return this.#holding(found, view, partition, offset);
+    return this.#hasMoved && isMovedHere(view) ? found : this.#holding(found, view, partition, offset);
   }
 
   /** Those that hold at this offset, and want what this publisher sends. */
@@ -766,6 +781,11 @@ export class OnlineSession {
   get isBehind(): boolean {
     return this.#behindCount > 0;
   }
+}
+
+/** Whether the topic of a message is one of `moved-topic.ts`. */
+function isMovedHere({ bytes, topicStart, topicLength }: MessageView): boolean {
+  return topicLength > movedPrefixLength && bytes[topicStart + 2] === 0 && bytes[topicStart + 1] === 0;
 }
 
 /** That the client has a message of grade 2: when it is durable, the client is told to release it. */

@@ -63,7 +63,7 @@ export const connected = -1;
 export const neverExpires = -1;
 export const flightsPerChunk = 64;
 
-export const dirtyPart = { head: 1, progress: 2 } as const;
+export const dirtyPart = { head: 1, progress: 2, arrival: 4 } as const;
 
 /** What the connected client of a session is to those who only know the session; see `OnlineSession`. */
 export interface ConnectedClient {
@@ -106,8 +106,12 @@ export class SessionEntry {
   doubtEnds: readonly number[] | null = null;
   online: ConnectedClient | null = null;
   isRemoved = false;
-  /** It is handed over: nothing of it changes here any more. */
+  /** It is handed over, or has arrived and is not confirmed: nothing of it changes here. */
   isMoving = false;
+  /** Number of the move with which it came from another node, until it is confirmed that it is at home here; else 0. */
+  arrivalEpoch = 0;
+  /** Messages that came with it from another node (`moved-topic.ts`) lie before these offsets; null: there are none. */
+  movedEnds: readonly number[] | null = null;
   /** Its will was given to the protocol, which has not said yet that it is published. */
   isWillUnderWay = false;
 

@@ -90,6 +90,39 @@ export function applyLimits(
   return dropped === 0 ? nothing : { type: 'done', dropped };
 }
 
+/** What waits for a session, without what it has in flight. */
+export interface Backlog {
+  readonly count: number;
+  readonly bytes: number;
+  /** False: there is more, in a part of a log that the index does not cover. */
+  readonly isCounted: boolean;
+  /** Of the first message in each log; below 0: none waits there. */
+  readonly first: readonly number[];
+}
+
+/** Measures what waits, and changes nothing. Costs as much as the limits. */
+export function backlogOf(entry: SessionEntry, table: SessionTable, feeds: readonly LogFeed[]): Backlog {
+  let count = 0;
+  let bytes = 0;
+  let isCounted = true;
+  const first = feeds.map((feed) => {
+    const position = Math.max(table.position(entry, feed.number), feed.logStart);
+    const skips = skipsOf(entry, feed.number);
+    const rest = { from: Math.max(position, skips.at(-1)?.to ?? 0), to: feed.tail };
+    let offset = -1;
+    for (const { from, to } of [...skipped(position, skips), rest]) {
+      if (from >= to) continue;
+      const survey = surveyOf(entry, feed, from, to);
+      if (survey === null) isCounted = false;
+      else if (survey.count > 0 && offset < 0) offset = survey.firstOffset;
+      count += survey?.count ?? 0;
+      bytes += survey?.bytes ?? 0;
+    }
+    return offset;
+  });
+  return { count, bytes, isCounted, first };
+}
+
 function shareOf(max: number, part: number, all: number): number {
   return all <= max ? part : Math.floor((max * part) / all);
 }

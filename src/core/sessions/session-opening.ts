@@ -54,7 +54,7 @@ export async function openSessions(
   checkWhole('slot', slot, 0, slotsMax - 1);
   checkWhole('partitions', written, 1, partitionsMax);
   const partitions = await openMessageLogs(options, written);
-  const table = new SessionTable(partitions.length);
+  const table = new SessionTable(partitions.length, options.classOf);
   const interest = options.sharedInterest ?? new SessionInterest(options.interest ?? null);
   const live = new SubscriptionIndex<LiveSubscription>();
   const logs: MessageLog[] = [];

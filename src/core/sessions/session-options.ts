@@ -4,13 +4,16 @@ import type { QueueContext } from '../queues/queue-context.ts';
 import { serviceProducerBase, serviceProducerSpan } from '../queues/state-log.ts';
 import type { InterestTable } from '../routing/interest-table.ts';
 import type { SessionInterest } from './interest.ts';
-import type { SessionWill } from './session-entry.ts';
+import type { SessionSubscription, SessionWill } from './session-entry.ts';
 import type { SessionError } from './session-error.ts';
 import type { SessionLimits } from './session-limits.ts';
+import type { SubscriptionClass } from './session-table.ts';
 
 /** Groups, as the sessions of their slot see them. */
 export interface LogReaders {
   readonly hasGroups: boolean;
+  /** Messages up to this age may be for one of them, ms. */
+  readonly ageMsMax: number;
   /** The lowest offset that one of them needs; infinite: none. */
   floor(partition: number): number;
 }
@@ -29,6 +32,8 @@ export interface DurableSessionsOptions {
   /** The highest packet id that is given to a message, above all windows; those above it are the protocol's own. Default 65,535. */
   readonly packetIdMax?: number;
   readonly limits?: Partial<SessionLimits>;
+  /** How a subscription counts. Default: all of them as plain ones. */
+  classOf?(subscription: SessionSubscription): SubscriptionClass;
   /** Others that read the message logs here. */
   readonly readers?: LogReaders;
   /** Default 1,000,000. */

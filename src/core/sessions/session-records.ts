@@ -9,6 +9,7 @@
  *                                                 of this owner that no progress record knows
  *   5, length of session (2), session, filter     subscription
  *   6, length of session (2), session, group      membership
+ *   7, session                                    arrival: it came from another node
  *
  *   head          version (1 byte, 1), epoch, expiry (ms, -1 never), away since (ms since 1970, -1 connected), tenant, will delay (ms, -1
  *                 no will), will, content
@@ -17,6 +18,8 @@
  *   flights       count, of each: packet id, state (4 more: of a group), log, offset, order, name of the group if it is of one
  *   subscription  flags (grade, 4 no local), detail, identifier, count of logs, offset in each from which on it holds
  *   membership    grade, detail, identifier, seed, strategy
+ *   arrival       number of the move while it is not confirmed that the session is at home here, else 0; count of logs, in each the end
+ *                 of what came with it
  *
  * Lengths in keys are big endian, numbers in values zigzag varints; texts and bytes are a length and what it counts. All
  * records of a session that change together are in one batch, so a session is always as it was at one moment.
@@ -33,7 +36,15 @@ import {
   type Skip,
 } from './session-entry.ts';
 
-export const recordKind = { head: 1, progress: 2, flights: 3, floors: 4, subscription: 5, membership: 6 } as const;
+export const recordKind = {
+  head: 1,
+  progress: 2,
+  flights: 3,
+  floors: 4,
+  subscription: 5,
+  membership: 6,
+  arrival: 7,
+} as const;
 
 /** Writes values one after the other; grows as it is written. */
 export class RecordWriter {
@@ -196,6 +207,12 @@ export function encodeMembership({ grade, detail, identifier, seed, strategy }: 
   return writer.bytes(Buffer.from(strategy)).take();
 }
 
+export function encodeArrival(epoch: number, ends: readonly number[]): Buffer {
+  writer.number(epoch).number(ends.length);
+  for (const end of ends) writer.number(end);
+  return writer.take();
+}
+
 /** Everything of a session: keys and values. */
 export function recordsOf(entry: SessionEntry, positions: readonly number[]): (readonly [Buffer, Buffer])[] {
   const { id } = entry;
@@ -203,6 +220,8 @@ export function recordsOf(entry: SessionEntry, positions: readonly number[]): (r
     [sessionKey(recordKind.head, id), encodeHead(entry)],
     [sessionKey(recordKind.progress, id), encodeProgress(entry, positions)],
   ];
+  const { arrivalEpoch, movedEnds } = entry;
+  if (movedEnds !== null) records.push([sessionKey(recordKind.arrival, id), encodeArrival(arrivalEpoch, movedEnds)]);
   for (const each of entry.subscriptions) records.push([subscriptionKey(id, each.filter), encodeSubscription(each)]);
   for (const each of entry.memberships?.values() ?? []) {
     records.push([membershipKey(id, each.group), encodeMembership(each)]);
@@ -229,6 +248,11 @@ export class RecordReader {
 
   get isSound(): boolean {
     return this.#reader.isSound && this.#reader.at === this.#reader.end;
+  }
+
+  /** Something was read that was not there. */
+  get isDamaged(): boolean {
+    return !this.#reader.isSound;
   }
 
   number(): number {
@@ -353,6 +377,13 @@ export function decodeMembership(group: string, value: Buffer): Membership | nul
   const strategy = groupStrategies.find((each) => each === name);
   if (!reader.isSound || strategy === undefined || grade < 0 || grade > 2) return null;
   return { group, strategy, grade: grade as 0 | 1 | 2, seed, detail, identifier };
+}
+
+/** Null when it is not one. */
+export function decodeArrival(value: Buffer): { readonly epoch: number; readonly ends: readonly number[] } | null {
+  const epoch = reader.reset(value).number();
+  const ends = reader.numbers();
+  return reader.isSound && epoch >= 0 ? { epoch, ends } : null;
 }
 
 /** Null when it is not one. */

@@ -5,6 +5,7 @@
 import { connected, type SessionEntry, type SessionSubscription } from './session-entry.ts';
 import { SessionError } from './session-error.ts';
 import {
+  decodeArrival,
   decodeFlights,
   decodeFloors,
   decodeHead,
@@ -54,6 +55,7 @@ export class SessionReplay {
     else if (kind === recordKind.flights && key.length > 3) this.#flights(key, value, offset);
     else if (kind === recordKind.subscription && key.length > 3) this.#subscription(key, value, offset);
     else if (kind === recordKind.membership && key.length > 3) this.#membership(key, value, offset);
+    else if (kind === recordKind.arrival) this.#arrival(key.toString('utf8', 1), value, offset);
     else if (kind === recordKind.floors) {
       const floors = value === null ? [] : decodeFloors(value);
       if (floors === null) throw corrupted(offset);
@@ -61,9 +63,16 @@ export class SessionReplay {
     } else throw corrupted(offset);
   }
 
+  /** All records of one session were read, which came to a table with others. */
+  finishOne(entry: SessionEntry): void {
+    const many = this.#many.get(entry);
+    if (many !== undefined) this.#table.setSubscriptions(entry, [...many.values()]);
+    this.#many.delete(entry);
+  }
+
   /** Everything was read. */
   finish(): void {
-    for (const [entry, many] of this.#many) entry.subscriptions = [...many.values()];
+    for (const [entry, many] of this.#many) this.#table.setSubscriptions(entry, [...many.values()]);
     this.#many.clear();
     for (const entry of [...this.#table.entries()]) {
       // Compaction can have removed the head before what belongs to it.
@@ -97,6 +106,16 @@ export class SessionReplay {
     const entry = this.#entry(id);
     if (!decodeHead(value, entry)) throw corrupted(offset);
     this.#heads.add(entry);
+  }
+
+  #arrival(id: string, value: Buffer | null, offset: number): void {
+    const entry = value === null ? this.#table.get(id) : this.#entry(id);
+    if (entry === undefined) return;
+    const arrival = value === null ? null : decodeArrival(value);
+    if (value !== null && arrival === null) throw corrupted(offset);
+    entry.arrivalEpoch = arrival?.epoch ?? 0;
+    entry.movedEnds = arrival?.ends ?? null;
+    entry.isMoving = entry.arrivalEpoch !== 0;
   }
 
   #progress(id: string, value: Buffer | null, offset: number): void {
@@ -169,7 +188,7 @@ export class SessionReplay {
     }
     const others = entry.subscriptions.length === 0 ? [] : entry.subscriptions.filter((each) => each.filter !== filter);
     if (subscription !== null) others.push(subscription);
-    entry.subscriptions = others;
+    this.#table.setSubscriptions(entry, others);
     if (others.length > manyMin) this.#many.set(entry, new Map(others.map((each) => [each.filter, each])));
   }
 }

@@ -18,6 +18,7 @@ import {
   type SessionGrouping,
 } from './online-session.ts';
 import type { SessionEntry } from './session-entry.ts';
+import { SessionError } from './session-error.ts';
 import { applyLimits, forgetSkips, type SessionLimits } from './session-limits.ts';
 import type { LogReaders } from './session-options.ts';
 import type { SessionStore } from './session-store.ts';
@@ -70,6 +71,8 @@ export class SessionRuntime implements OnlineHost {
   loads = 0;
   /** Sessions with a client. */
   onlineCount = 0;
+  /** Of sessions that arrive: where their messages begin in each log. */
+  readonly arrivals = new Set<readonly number[]>();
   readonly #parts: SessionRuntimeParts;
   #ready: OnlineSession[] = [];
   #isScheduled = false;
@@ -103,6 +106,17 @@ export class SessionRuntime implements OnlineHost {
     const { writtenCount } = this.#parts;
     if (writtenCount === 1) return this.logs[0];
     return this.logs[(hashBytes(topicBytes, 0, topicBytes.length, partitionSeed) >>> 0) % writtenCount];
+  }
+
+  /** Where the message logs end. Rejects with StorageError. */
+  async ends(): Promise<number[]> {
+    const places = await Promise.all(this.feeds.map(({ partition }) => partition.places()));
+    return places.map(({ logEndOffset }) => logEndOffset);
+  }
+
+  /** @throws SessionError SESSION_CLOSED */
+  checkOpen(): void {
+    if (this.#isClosed) throw new SessionError('SESSION_CLOSED', 'The session service was closed');
   }
 
   /** Where a session is in each log. */
@@ -223,6 +237,7 @@ export class SessionRuntime implements OnlineHost {
   /** Below it no session of this owner needs the log. */
   #floor(partition: number): number {
     let floor = Math.min(this.feeds[partition].tail, this.#parts.readers?.floor(partition) ?? Number.POSITIVE_INFINITY);
+    for (const starts of this.arrivals) floor = Math.min(floor, starts[partition] ?? 0);
     for (const entry of this.table.entries()) {
       const { online, flights } = entry;
       floor = Math.min(floor, online?.position(partition) ?? this.table.position(entry, partition));
@@ -255,8 +270,9 @@ export class SessionRuntime implements OnlineHost {
       const excess = (sizeBytes - logBytesMax) / sizeBytes;
       end = Math.max(end, logStartOffset + Math.ceil((logEndOffset - logStartOffset) * excess));
     }
-    if (this.ageMsMax !== Number.POSITIVE_INFINITY) {
-      const young = await partition.offsetForTime(this.now() - this.ageMsMax);
+    const ageMsMax = Math.max(this.ageMsMax, this.#parts.readers?.ageMsMax ?? 0);
+    if (ageMsMax !== Number.POSITIVE_INFINITY) {
+      const young = await partition.offsetForTime(this.now() - ageMsMax);
       end = Math.max(end, young?.offset ?? logEndOffset);
     }
     if (end <= logStartOffset) return;

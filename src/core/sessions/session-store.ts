@@ -12,6 +12,7 @@ import { StateLog, type StateLogUser } from '../queues/state-log.ts';
 import { dirtyPart, flightsPerChunk, type SessionEntry, type SessionSubscription } from './session-entry.ts';
 import { SessionError } from './session-error.ts';
 import {
+  encodeArrival,
   encodeFlights,
   encodeFloors,
   encodeHead,
@@ -146,6 +147,8 @@ export class SessionStore implements StateLogUser {
   remove(entry: SessionEntry, done: StoredDone | null): void {
     const { id, storedChunks, subscriptions, dirtyFilters } = entry;
     const keys = [sessionKey(recordKind.head, id), sessionKey(recordKind.progress, id)];
+    if (entry.movedEnds !== null || (entry.dirty & dirtyPart.arrival) !== 0)
+      keys.push(sessionKey(recordKind.arrival, id));
     for (const chunk of storedChunks ?? []) keys.push(flightsKey(chunk, id));
     const filters = new Set([...subscriptions.map(({ filter }) => filter), ...(dirtyFilters ?? [])]);
     for (const filter of filters) keys.push(subscriptionKey(id, filter));
@@ -271,6 +274,10 @@ export class SessionStore implements StateLogUser {
     entry.dirtyGroups = null;
     entry.waiters = null;
     if ((dirty & dirtyPart.head) !== 0) this.#put(sessionKey(recordKind.head, id), encodeHead(entry));
+    if ((dirty & dirtyPart.arrival) !== 0) {
+      const { arrivalEpoch, movedEnds } = entry;
+      this.#put(sessionKey(recordKind.arrival, id), movedEnds === null ? null : encodeArrival(arrivalEpoch, movedEnds));
+    }
     const subscriptions =
       dirtyFilters === null ? none : new Map(entry.subscriptions.map((each) => [each.filter, each]));
     for (const filter of dirtyFilters ?? []) {

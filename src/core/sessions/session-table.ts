@@ -1,10 +1,25 @@
 /**
  * All sessions of one owner, and the columns with their positions in the message logs. Thread: the owner of the sessions.
  */
-import { SessionEntry } from './session-entry.ts';
+import { isMoved } from './moved-topic.ts';
+import { SessionEntry, type SessionSubscription } from './session-entry.ts';
+
+/** How a subscription counts: `beside` is one that a protocol stores with another one, and does not. */
+export type SubscriptionClass = 'plain' | 'shared' | 'beside';
+
+/** Of all sessions, connected or not. */
+export interface SubscriptionCounts {
+  readonly subscriptions: number;
+  /** Those of them that are shared. */
+  readonly shared: number;
+  /** Sessions with at least one. */
+  readonly subscribers: number;
+}
 
 export class SessionTable {
   readonly partitionCount: number;
+  readonly #classOf: (subscription: SessionSubscription) => SubscriptionClass;
+  readonly #counts = { subscriptions: 0, shared: 0, subscribers: 0 };
   readonly #byId = new Map<string, SessionEntry>();
   #rows: (SessionEntry | null)[] = [];
   readonly #free: number[] = [];
@@ -13,13 +28,21 @@ export class SessionTable {
   /** When something is to be done about a session without a client; infinite when nothing is. */
   #due = new Float64Array(16).fill(Number.POSITIVE_INFINITY);
 
-  constructor(partitionCount: number) {
+  constructor(
+    partitionCount: number,
+    classOf: (subscription: SessionSubscription) => SubscriptionClass = () => 'plain',
+  ) {
     this.partitionCount = partitionCount;
+    this.#classOf = classOf;
     this.#positions = Array.from({ length: partitionCount }, () => new Float64Array(16));
   }
 
   get size(): number {
     return this.#byId.size;
+  }
+
+  get counts(): SubscriptionCounts {
+    return this.#counts;
   }
 
   /** Rows, in use or not. */
@@ -61,7 +84,30 @@ export class SessionTable {
     return entry;
   }
 
+  /** The only way to change what a session of the table is subscribed to: they are counted. */
+  setSubscriptions(entry: SessionEntry, subscriptions: readonly SessionSubscription[]): void {
+    if (!entry.isRemoved) {
+      this.#count(entry.subscriptions, -1);
+      this.#count(subscriptions, 1);
+    }
+    entry.subscriptions = subscriptions;
+  }
+
+  #count(subscriptions: readonly SessionSubscription[], by: 1 | -1): void {
+    if (subscriptions.length === 0) return;
+    const counts = this.#counts;
+    counts.subscribers += by;
+    for (const subscription of subscriptions) {
+      // Not one that anybody asked for.
+      if (isMoved(subscription.filter)) continue;
+      const kind = this.#classOf(subscription);
+      if (kind !== 'beside') counts.subscriptions += by;
+      if (kind === 'shared') counts.shared += by;
+    }
+  }
+
   remove(entry: SessionEntry): void {
+    if (!entry.isRemoved) this.#count(entry.subscriptions, -1);
     entry.isRemoved = true;
     this.#byId.delete(entry.id);
     this.#rows[entry.row] = null;

@@ -5,7 +5,7 @@
 import { BlockList, type Socket } from 'node:net';
 import { resolve } from 'node:path';
 import { parseNetwork } from '../../config/network.ts';
-import type { ListenerInfo } from '../../core/ports/connection.ts';
+import type { ListenerInfo, ListenerTenancy } from '../../core/ports/connection.ts';
 import type { Protocol } from '../../core/ports/protocol.ts';
 import type { WebSocketTransport } from '../../net/http/port.ts';
 import type { IdentityFiles } from '../../net/tls/load-material.ts';
@@ -201,7 +201,20 @@ export class Listeners {
 
 function infoOf(listener: BrokerListenerSettings, index: number): ListenerInfo {
   const { name, protocol, transport, handshakeTimeoutMs } = listener;
-  return { name, index, protocol, transport, ...(handshakeTimeoutMs === 0 ? {} : { handshakeTimeoutMs }) };
+  const tenancy = tenancyOf(listener.tenant);
+  return {
+    ...{ name, index, protocol, transport },
+    ...(handshakeTimeoutMs === 0 ? {} : { handshakeTimeoutMs }),
+    ...(tenancy === null ? {} : { tenancy }),
+  };
+}
+
+/** Null when the listener does not say which tenant its clients are in. */
+function tenancyOf({ name, from, names }: BrokerListenerSettings['tenant']): ListenerTenancy | null {
+  if (from === 'listener') return name === '' ? null : { from, name, table: [] };
+  const isHost = from === 'server-name';
+  const table = names.map(({ value, tenant }) => ({ value: isHost ? value.toLowerCase() : value, tenant }));
+  return { from, name, table };
 }
 
 function intakeOf(listener: BrokerListenerSettings, handshakeTimeoutMs: number): IntakeListener {

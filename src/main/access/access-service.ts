@@ -163,7 +163,8 @@ export class AccessService {
     const change = identity.user === '' ? undefined : this.#changes.get(changeKey(identity))?.change;
     if (change === undefined) return { type: 'accepted', identity, data };
     const { state } = change;
-    if (state === null && identity.mechanism === 'certificate' && !this.#options.settings.certificateNeedsAccount) {
+    const needsAccount = this.#options.settings.certificateNeedsAccount || identity.needsAccount === true;
+    if (state === null && identity.mechanism === 'certificate' && !needsAccount) {
       return { type: 'accepted', identity: { ...identity, isSuperuser: false, groups: [] }, data };
     }
     if (state === null || !state.isEnabled) {

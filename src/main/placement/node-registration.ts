@@ -35,6 +35,11 @@ export class NodeRegistration {
     this.timer = setInterval(() => void this.beat(), HEARTBEAT_MS);
   }
 
+  /** Incarnation of the node: of the present registration; 0 while there is none. */
+  get nodeEpoch(): number {
+    return this.epoch;
+  }
+
   /** Why the node is out of service; null while it is in service or on its way. */
   problem(): string | null {
     return this.isFenced ? 'another node registered under the same name' : null;

@@ -17,6 +17,7 @@ import { CounterBlock, createCounters } from '../../shm/counters.ts';
 import { createHeartbeats, HeartbeatMonitor } from '../../shm/heartbeat.ts';
 import type { ErrorCode } from '../../std/error-codes.ts';
 import { BrokerError } from '../../std/errors.ts';
+import { NodeCalls } from './node-calls.ts';
 import { RaftThread } from './raft-thread.ts';
 
 /** How long the thread may take to load its modules and to read its log. */
@@ -40,6 +41,10 @@ export interface PlacementHostOptions {
 
 export class PlacementHost {
   readonly metrics: MetricsSource;
+  /** Calls between this broker and those on other nodes. */
+  readonly calls = new NodeCalls((message) => this.thread?.post(message));
+  /** Told of each status that the Raft worker sends, many of them equal. */
+  onStatus: (status: GroupStatus) => void = () => undefined;
   private readonly options: PlacementHostOptions;
   private readonly heartbeats = createHeartbeats(1);
   private readonly monitor = new HeartbeatMonitor(this.heartbeats);
@@ -143,6 +148,11 @@ export class PlacementHost {
         break;
       case 'status':
         this.status = message.status;
+        this.onStatus(message.status);
+        break;
+      case 'node-call':
+      case 'node-answer':
+        this.calls.handle(message);
         break;
       case 'fault':
         this.fail(message.message);
@@ -153,6 +163,7 @@ export class PlacementHost {
   }
 
   private exited(error: unknown): void {
+    this.calls.close();
     if (this.watchdog !== null) clearInterval(this.watchdog);
     const detail = error === undefined ? 'its thread ended' : error instanceof Error ? error.message : String(error);
     const message = `Cannot start the placement centre: ${detail}`;

@@ -3,7 +3,14 @@ import type { MetricDefinition, ThreadMetrics } from '../../observability/metric
 import { PacketType } from './codec/frame.ts';
 import { delayedMetrics } from './delayed/delayed-metrics.ts';
 import { streamMetrics } from './streams/stream-metrics.ts';
-import { directions, messagesMetric, systemMetrics } from './system/metrics.ts';
+import {
+  directions,
+  durableSubscriptionsMetric,
+  messagesMetric,
+  sharedSubscriptionsMetric,
+  subscribersMetric,
+  systemMetrics,
+} from './system/metrics.ts';
 
 const packetNames = [
   'connect',
@@ -45,7 +52,7 @@ export const mqttMetrics: readonly MetricDefinition[] = [
     ),
   ),
   { name: sessions, help: 'Sessions, connected or not.', kind: 'gauge' },
-  { name: subscriptions, help: 'Subscriptions of all sessions.', kind: 'gauge' },
+  { name: subscriptions, help: 'Subscriptions of all sessions, connected or not.', kind: 'gauge' },
   { name: refused, help: 'CONNECT packets answered with an error.', kind: 'counter' },
   { name: takenOver, help: 'Connections ended because their client id connected again.', kind: 'counter' },
   ...systemMetrics,
@@ -60,6 +67,9 @@ export class MqttMetrics {
   readonly sent: readonly number[];
   readonly sessions: number;
   readonly subscriptions: number;
+  readonly sharedSubscriptions: number;
+  readonly subscribers: number;
+  readonly durableSubscriptions: number;
   readonly refused: number;
   readonly takenOver: number;
   private readonly drops: ReadonlyMap<DropReason, number>;
@@ -81,6 +91,9 @@ export class MqttMetrics {
     ) as [number[], number[]];
     this.sessions = block.slot(sessions);
     this.subscriptions = block.slot(subscriptions);
+    this.sharedSubscriptions = block.slot(sharedSubscriptionsMetric);
+    this.subscribers = block.slot(subscribersMetric);
+    this.durableSubscriptions = block.slot(durableSubscriptionsMetric);
     this.refused = block.slot(refused);
     this.takenOver = block.slot(takenOver);
   }

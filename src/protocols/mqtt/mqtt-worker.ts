@@ -5,8 +5,8 @@ import type { Router } from '../../core/broker/router.ts';
 import type { Connection, ConnectionHandler } from '../../core/ports/connection.ts';
 import type { ProtocolContext, ProtocolWorker } from '../../core/ports/protocol.ts';
 import { TOPIC_BYTES_MAX } from '../../core/routing/topic.ts';
-import { TopicRewrite } from '../../core/routing/topic-rewrite.ts';
 import type { Logger } from '../../observability/log.ts';
+import type { BridgeSessions } from './bridge/bridge.ts';
 import { BridgeDoor } from './bridge/bridge-door.ts';
 import { ReasonCode } from './codec/reason-code.ts';
 import { Delivery } from './delivery/delivery.ts';
@@ -17,12 +17,12 @@ import type { ClientHost } from './handlers/client-state.ts';
 import { OwnPublisher } from './handlers/own-publisher.ts';
 import { Publishing } from './handlers/publishing.ts';
 import { SessionRegistry } from './handlers/session-registry.ts';
+import { TenantRules } from './handlers/tenant-rules.ts';
 import { TopicLimits } from './limits/topic-limits.ts';
 import { MqttMetrics } from './metrics.ts';
 import { preload } from './packets/mqtt-packet.ts';
 import { answerRetainedQuestions } from './retained/retained-questions.ts';
 import type { MqttSettings } from './settings.ts';
-import { rewritePlaceholders } from './settings-check.ts';
 import { createStreamFeatures } from './streams/stream-features.ts';
 import { SystemTopics } from './system/system-topics.ts';
 
@@ -44,10 +44,14 @@ export class MqttWorker implements ProtocolWorker {
       queuedMessagesMax,
       queuedBytesMax,
     });
-    const exclusive = new ExclusiveClaims(context.workerIndex, context.control);
+    const exclusive = new ExclusiveClaims(context.workerIndex, context.control, directory);
     const ownPublisher = new OwnPublisher(router, context.sessions);
-    this.bridges = createBridges(context, settings, ownPublisher);
-    const registry = new SessionRegistry({
+    this.bridges = createBridges(context, settings, ownPublisher, {
+      // They are asked when everything here is made.
+      open: (request, answers) => registry.open(request, answers),
+      closed: (session, link) => registry.closed(session, link, false),
+    });
+    const registry: SessionRegistry = new SessionRegistry({
       router,
       directory,
       timers,
@@ -63,25 +67,26 @@ export class MqttWorker implements ProtocolWorker {
     const { limits } = context;
     const topicLimits = new TopicLimits(settings);
     const keys = runKeys(settings.sharedKeyProperty);
-    const rewrite = rewriteOf(settings);
     const system = new SystemTopics({
       ...{ workerIndex: context.workerIndex, router, node: context.node, metrics: context.metrics },
       ...{ timers, publisher: ownPublisher, settings },
+      updateCounts: () => registry.updateCounts(),
     });
     delivery.slow = system.slow;
     answerRetainedQuestions(context.workerIndex, router, context.node);
     const streamFeatures = createStreamFeatures(context, {
       settings,
-      rewrite,
       ownPublisher,
       delivery,
       taps: this.bridges.taps,
     });
+    system.delayedCount = () => streamFeatures.delayed?.waitingCount ?? 0;
     preload();
-    registry.onExpired = (clientId) => system.events.sessionExpired(clientId);
+    registry.onExpired = (name) => system.events.sessionExpired(name);
     router.groups.registerSplitter(4, splitRun, keys);
     router.groups.registerSplitter(5, splitRun, keys);
-    const state = { settings, rewrite, log, handshakeTimeoutMs, isDraining: false, limits, topicLimits };
+    const tenants = new TenantRules(settings);
+    const state = { settings, tenants, log, handshakeTimeoutMs, isDraining: false, limits, topicLimits };
     this.host = {
       slots: context.sessions,
       router,
@@ -126,16 +131,27 @@ function fitToRing(settings: MqttSettings, router: Router, log: Logger): MqttSet
   return { ...settings, packetBytesMax, connectBytesMax: Math.min(settings.connectBytesMax, longestBytes) };
 }
 
-function createBridges(context: ProtocolContext, settings: MqttSettings, ownPublisher: OwnPublisher): BridgeDoor {
+function createBridges(
+  context: ProtocolContext,
+  settings: MqttSettings,
+  ownPublisher: OwnPublisher,
+  sessions: BridgeSessions,
+): BridgeDoor {
   const { workerIndex, router, storage: store, services, metrics, log, node } = context;
   const { bridges, packetBytesMax } = settings;
-  const options = { bridges, workerIndex, router, store, services, ownPublisher, packetBytesMax, metrics, log };
+  const options = {
+    bridges,
+    workerIndex,
+    router,
+    store,
+    services,
+    ownPublisher,
+    sessions,
+    packetBytesMax,
+    metrics,
+    log,
+  };
   const door = new BridgeDoor(options);
   node.onQuestion('bridges', () => door.status());
   return door;
-}
-
-/** Null when nothing is renamed. The rules were checked at start. */
-function rewriteOf({ topicRewrite }: MqttSettings): TopicRewrite | null {
-  return topicRewrite.length === 0 ? null : new TopicRewrite(topicRewrite, rewritePlaceholders);
 }

@@ -2,6 +2,7 @@
 import type { SettingProblem } from '../../core/ports/protocol.ts';
 import { filterError } from '../../core/routing/topic.ts';
 import { RewriteError, TopicRewrite } from '../../core/routing/topic-rewrite.ts';
+import { tenantNameError } from '../../core/tenants/tenant-names.ts';
 import { checkBridges } from './bridge/bridge-check.ts';
 import type { MqttSettings } from './settings.ts';
 import { parsePath } from './state/subscription-path.ts';
@@ -15,6 +16,7 @@ const subscribePlaceholders = ['clientid', 'username', 'host'] as const;
 export function checkMqttSettings({
   topicRewrite,
   autoSubscribe,
+  tenants,
   bridges,
   bindings,
 }: MqttSettings): readonly SettingProblem[] {
@@ -33,8 +35,25 @@ export function checkMqttSettings({
     const message = `Cannot use "${filter}" for "mqtt.autoSubscribe.${index}.filter": ${wrong}`;
     problems.push({ path: ['autoSubscribe', index, 'filter'], message });
   }
+  noteTenants(['tenants', 'open'], tenants.open, problems);
+  for (const [index, rule] of topicRewrite.entries())
+    noteTenants(['topicRewrite', index, 'tenants'], rule.tenants ?? [], problems);
+  for (const [index, rule] of autoSubscribe.entries())
+    noteTenants(['autoSubscribe', index, 'tenants'], rule.tenants ?? [], problems);
   problems.push(...checkBridges(bridges), ...checkBindings(bindings));
   return problems;
+}
+
+function noteTenants(path: SettingProblem['path'], names: readonly string[], problems: SettingProblem[]): void {
+  for (const [index, name] of names.entries()) {
+    const wrong = tenantNameError(name);
+    if (wrong === undefined) continue;
+    const place = [...path, index];
+    problems.push({
+      path: place,
+      message: `Cannot use ${JSON.stringify(name)} for "mqtt.${place.join('.')}": ${wrong}`,
+    });
+  }
 }
 
 function autoSubscribeError(filter: string): string | undefined {

@@ -1,6 +1,6 @@
 /** Configuration section `mqtt`. Read on the main thread for validation and on every connection worker as plain data. */
 import type { Static } from 'typebox';
-import { boolean, choice, integer, list, section, text } from '../../core/settings/schema-builders.ts';
+import { boolean, choice, integer, list, optional, section, text } from '../../core/settings/schema-builders.ts';
 import { bridgesSetting } from './bridge/settings.ts';
 import { PACKET_SIZE_MAX } from './codec/frame.ts';
 import { delayedSettings } from './delayed/settings.ts';
@@ -25,6 +25,30 @@ const strategy = (description: string) =>
     { default: 'round-robin', description },
   );
 
+const ofTenants = optional(
+  list(text({ description: 'Name of a tenant.', minLength: 1, maxLength: 255 }), {
+    maxItems: 1_000,
+    description: 'Tenants whose clients it is about. Absent or empty: all.',
+  }),
+);
+
+const tenantsSettings = section(
+  {
+    choice: boolean({
+      default: false,
+      description:
+        'Whether a client of a listener without a tenant may choose one: with the user property `tenant` of CONNECT, else as `tenant@user` in its user name, else as `tenant@id` in its client id. It needs an account of that tenant.',
+    }),
+    open: list(text({ description: 'Name of a tenant.', minLength: 1, maxLength: 255 }), {
+      maxItems: 10_000,
+      default: [],
+      description:
+        'Tenants that may be chosen without an account of theirs, as far as `access` lets clients in without one.',
+    }),
+  },
+  { description: 'How clients come into other tenants than the default one.' },
+);
+
 const sharedGroup = section(
   {
     group: text({
@@ -48,6 +72,7 @@ const autoSubscription = section(
     noLocal: boolean({ default: false, description: 'Not what the client publishes itself.' }),
     retainAsPublished: boolean({ default: false, description: 'The retain flag stays as published.' }),
     retainHandling: whole(0, 2, 0, 'Retained messages: 0 always, 1 when the subscription is new, 2 never.'),
+    tenants: ofTenants,
   },
   { description: 'A subscription that every client has without asking.' },
 );
@@ -70,6 +95,7 @@ const rewriteRule = section(
       minLength: 1,
       maxLength: 4_096,
     }),
+    tenants: ofTenants,
   },
   { description: 'A rule that gives topics and filters another name.' },
 );
@@ -153,6 +179,7 @@ export const mqttSettings = section(
       default: [],
       description: 'Rules that rename topics and filters before they are used; the first that matches decides.',
     }),
+    tenants: tenantsSettings,
     bridges: bridgesSetting,
     system: systemSettings,
     delayed: delayedSettings,

@@ -9,7 +9,9 @@ import type { BackupProvider } from '../api/backup-provider.ts';
 import { createPlacementServer, type PlacementServer } from '../api/server.ts';
 import type { ReplicaId } from '../consensus/types.ts';
 import type { ClusterSettings } from '../messages.ts';
+import { InboundGuard } from '../transport/inbound-guard.ts';
 import { PeerCallError, requestJoin } from '../transport/join-client.ts';
+import { type AnswerCall, NodeCaller, nodeCallService } from '../transport/node-calls.ts';
 import type {
   JoinAnswer,
   JoinApplication,
@@ -38,6 +40,10 @@ export interface ClusterPortOptions {
   readonly handlers: PeerHandlers;
   readonly transport: Pick<PeerTransportOptions, 'addressOf' | 'openSnapshot' | 'onUnreachable' | 'onSourceError'>;
   identity(): PeerIdentity;
+  /** Whether a node of that name is in the cluster. */
+  isMember(name: string): boolean;
+  /** Calls of other brokers. */
+  readonly answerCall: AnswerCall;
   readonly counters: TransportCounters;
   readonly log: Logger;
 }
@@ -55,6 +61,7 @@ export class ClusterPort {
   private readonly service: PeerService;
   private readonly tls: PeerTls | null;
   private readonly token: string;
+  private readonly caller: NodeCaller;
   private forwarder: LeaderForwarder | null = null;
 
   private constructor(parts: {
@@ -71,6 +78,7 @@ export class ClusterPort {
     this.service = parts.service;
     this.tls = parts.tls;
     this.token = parts.token;
+    this.caller = new NodeCaller(parts.tls);
   }
 
   /** Resolves when the port is open. Rejects with `ClusterAddressError`, or Node's errors for TLS files. */
@@ -116,6 +124,11 @@ export class ClusterPort {
     return this.forwarder;
   }
 
+  /** Calls the broker at `address`. Rejects with an error that says why there is no answer. */
+  call(address: string, request: Parameters<NodeCaller['call']>[1], timeoutMs: number): Promise<Uint8Array> {
+    return this.caller.call(address, request, timeoutMs);
+  }
+
   /** Connects to members before there is something to send. */
   connect(members: Iterable<ReplicaId>): void {
     this.transport.open(members);
@@ -123,6 +136,7 @@ export class ClusterPort {
 
   async close(graceMs: number): Promise<void> {
     this.forwarder?.close();
+    this.caller.close();
     this.service.close();
     this.transport.close();
     await this.server.close(graceMs);
@@ -134,8 +148,14 @@ async function listen(
   tls: PeerTls | null,
   service: PeerService,
 ): Promise<PlacementServer> {
-  const { settings, lastPort, version, backup, log } = options;
+  const { settings, lastPort, version, backup, log, identity, counters } = options;
   const { host, port } = settings.address;
+  const calls = nodeCallService({
+    guard: new InboundGuard({ identity, needsCertificate: tls !== null, counters, logger: log }),
+    identity,
+    isMember: (name) => options.isMember(name),
+    answer: options.answerCall,
+  });
   const serve = (wanted: number): Promise<PlacementServer> =>
     createPlacementServer(options.node, {
       host,
@@ -144,7 +164,10 @@ async function listen(
       version,
       backup,
       limits: { receiveBytesMax: RECEIVE_BYTES_MAX },
-      services: [{ definition: service.definition, handlers: { ...service.implementation } }],
+      services: [
+        { definition: service.definition, handlers: { ...service.implementation } },
+        { definition: calls.definition, handlers: { ...calls.implementation } },
+      ],
       streams: [service.streams],
       onDefect: (error) => log.error('Call of the placement API failed', { error }),
     });

@@ -17,7 +17,7 @@ import { toError } from '../../std/errors.ts';
 import type { BackupSource } from '../api/backup-provider.ts';
 import { ClientServer } from '../client/client-server.ts';
 import type { ReplicaId } from '../consensus/types.ts';
-import type { RaftStart, RaftToMain } from '../messages.ts';
+import type { NodeAnswerMessage, NodeCallMessage, RaftStart, RaftToMain } from '../messages.ts';
 import type { Transport } from '../ports.ts';
 import { foundGroup } from '../replica/founding.ts';
 import { LocalPlacementNode } from '../replica/placement-node.ts';
@@ -33,6 +33,7 @@ import type { ClusterPort } from './cluster-port.ts';
 import { type Identity, openIdentity, seedsInForce, writeIdentity } from './identity.ts';
 import { findGroup, type JoiningOptions, keepAsking } from './joining.ts';
 import { MeasuredLog } from './measured-log.ts';
+import { NodeCallRelay } from './node-call-relay.ts';
 import { NodeSwitch } from './node-switch.ts';
 import { newRaftCounts, publishRaftMetrics, raftMetricsLayout } from './raft-metrics.ts';
 import { openStorage, type Storage } from './storage.ts';
@@ -64,6 +65,7 @@ export class RaftRuntime {
   /** Those whose threads read the store by themselves. */
   private readonly storeReaders = new Set<ClientServer>();
   private readonly joining = new AbortController();
+  private readonly calls: NodeCallRelay;
   private readonly metrics: ThreadMetrics;
   private readonly heartbeat: Heartbeat;
   private readonly eventLoopMeter: EventLoopMeter;
@@ -84,6 +86,7 @@ export class RaftRuntime {
     this.start = start;
     this.log = log;
     this.post = post;
+    this.calls = new NodeCallRelay(post);
     this.metrics = new ThreadMetrics(raftMetricsLayout(), new CounterBlock(start.counters));
     this.heartbeat = new Heartbeat(start.heartbeats, 0);
     this.identity = openIdentity(start.folder);
@@ -104,6 +107,8 @@ export class RaftRuntime {
     try {
       await runtime.begin();
       await runtime.ledWhenAlone();
+      // Who the members are is known before the node serves.
+      runtime.tellStatus();
     } catch (error) {
       await runtime.stop(0);
       throw error;
@@ -130,6 +135,29 @@ export class RaftRuntime {
       state.setStoreRead(true);
     });
     this.clients.add(client);
+  }
+
+  /** The main thread calls another node, or answers one. */
+  handleCall(message: NodeCallMessage | NodeAnswerMessage): void {
+    if (message.type === 'node-answer') {
+      this.calls.answered(message);
+      return;
+    }
+    const { node, subject, body, timeoutMs } = message;
+    const { port, identity } = this;
+    const replica = this.replicaOf(node);
+    const address = replica === null ? null : this.addressOf(replica);
+    this.calls.pass(message, () => {
+      if (port === null || address === null) return Promise.reject(new Error('its address is not known'));
+      const request = { clusterId: identity.clusterId, from: this.name, to: node, subject, body };
+      return port.call(address, request, timeoutMs);
+    });
+  }
+
+  /** The member of that name; null when there is none. */
+  private replicaOf(name: string): ReplicaId | null {
+    for (const [replica, member] of this.storage.state.members) if (member.name === name) return replica;
+    return null;
   }
 
   /** Hands leadership over and closes everything, within `limitMs` as far as that depends on others. */
@@ -194,6 +222,8 @@ export class RaftRuntime {
         replica: this.identity.replica,
         name: this.name,
       }),
+      isMember: (name) => this.replicaOf(name) !== null,
+      answerCall: this.calls.answer,
       counters: this.traffic,
       log: this.log,
     });

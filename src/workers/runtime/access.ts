@@ -112,7 +112,9 @@ export class WorkerAccess implements AccessControl {
     else this.#step(message.id, message.step);
   }
 
-  #refusalOfNameless({ isLocal }: LoginRequest): Refusal | null {
+  #refusalOfNameless({ isLocal, needsAccount }: LoginRequest): Refusal | null {
+    if (needsAccount === true)
+      return { reason: 'not-authorized', message: 'The tenant is not open to anonymous clients' };
     const { mechanisms, anonymous } = this.#settings;
     if (mechanisms.includes('anonymous') && mayBeAnonymous(anonymous, isLocal)) return null;
     return { reason: 'not-authorized', message: 'Anonymous clients are not allowed from there' };
@@ -249,7 +251,8 @@ class Judge implements AccessChange {
     const { state } = change;
     if (state === null) {
       // Without an account a certificate is still as good as it was, but not more.
-      if (identity.mechanism === 'certificate' && !this.#certificateNeedsAccount) {
+      const needsAccount = this.#certificateNeedsAccount || identity.needsAccount === true;
+      if (identity.mechanism === 'certificate' && !needsAccount) {
         return this.#changed(identity, false, []);
       }
     } else if (state.isEnabled) {

@@ -23,7 +23,7 @@ import { assert } from '../../std/assert.ts';
 import { TimingWheel } from '../../std/timing-wheel.ts';
 import type { DirectoryToWorker, MainToWorker, PeerMessage, StartMessage, WorkerToMain } from '../messages.ts';
 import { LazyServices } from '../services/client/lazy-services.ts';
-import { WorkerSessionSlots } from '../sessions/session-slots.ts';
+import { type SharedGroupsRequest, WorkerSessionSlots } from '../sessions/session-slots.ts';
 import { StorageClient } from '../storage/client/storage-client.ts';
 import { WorkerAccess } from './access.ts';
 import { WorkerClientLimits } from './client-limits.ts';
@@ -106,6 +106,9 @@ export class WorkerRuntime {
     const { clientLimits } = start;
     this.clientLimits = new WorkerClientLimits({ start: clientLimits, workerIndex, workerCount, metrics, log, post });
     this.node = new WorkerNode(start.node, layout, post);
+    const { sessions } = this;
+    if (sessions !== null)
+      this.node.onQuestion('shared-groups', (request) => sessions.sharedGroups(request as SharedGroupsRequest));
     const counts = new TransportCounts(start, metrics);
     this.connector = createConnector(start, counts);
     this.lateness = new LatenessWriter(start.intake.lateness, workerIndex, TICK_MS);

@@ -18,10 +18,13 @@ import type { QueueContext } from '../../core/queues/queue-context.ts';
 import { InterestTable } from '../../core/routing/interest-table.ts';
 import type { DurableSessions } from '../../core/sessions/durable-sessions.ts';
 import type { DurableGroups } from '../../core/sessions/groups/durable-groups.ts';
+import type { GroupFigures } from '../../core/sessions/groups/group-figures.ts';
 import { SessionInterest } from '../../core/sessions/interest.ts';
 import type { MessageView, NewMessage } from '../../core/sessions/message-record.ts';
-import type { SessionWill } from '../../core/sessions/session-entry.ts';
+import type { SessionSubscription, SessionWill } from '../../core/sessions/session-entry.ts';
 import { SessionError } from '../../core/sessions/session-error.ts';
+import type { SubscriptionCounts } from '../../core/sessions/session-table.ts';
+import { GroupMetrics } from '../../observability/group-metrics.ts';
 import type { Logger } from '../../observability/log.ts';
 import type { ThreadMetrics } from '../../observability/metrics.ts';
 import { SessionMetrics } from '../../observability/session-metrics.ts';
@@ -41,6 +44,18 @@ export interface WorkerSessionSlotsOptions {
   readonly metrics: ThreadMetrics;
   readonly log: Logger;
   post(message: SessionsToMain): void;
+}
+
+/** What an administrator wants to know of groups. */
+export interface SharedGroupsRequest {
+  readonly limit: number;
+  /** Groups of this name alone; null: all. */
+  readonly name: string | null;
+}
+
+export interface SharedGroupsAnswer {
+  readonly count: number;
+  readonly groups: readonly GroupFigures[];
 }
 
 const tickMs = 1_000;
@@ -64,6 +79,7 @@ export class WorkerSessionSlots implements SessionSlots {
   readonly #options: WorkerSessionSlotsOptions;
   readonly #context: QueueContext;
   readonly #metrics: SessionMetrics;
+  readonly #groupMetrics: GroupMetrics;
   /** Slots of workers that are no more, with the sessions that nobody has asked for yet. */
   readonly #former = new Map<number, DurableSessions>();
   readonly #plane: GroupPlane;
@@ -87,6 +103,7 @@ export class WorkerSessionSlots implements SessionSlots {
     this.#options = options;
     this.interest = new SessionInterest(new InterestTable(options.start.interest, options.workerIndex));
     this.#metrics = new SessionMetrics(options.metrics);
+    this.#groupMetrics = new GroupMetrics(options.metrics);
     this.#plane = new GroupPlane(options.workerIndex, options.workerCount, options.control);
     this.#plane.onKept = (group, isKept) => this.#user?.groupIsKept(group, isKept);
     this.#plane.onWanted = () => void this.open().catch(ignoreFailure);
@@ -113,6 +130,20 @@ export class WorkerSessionSlots implements SessionSlots {
     let count = this.own?.size ?? 0;
     for (const sessions of this.#former.values()) count += sessions.size;
     return count;
+  }
+
+  get subscriptionCounts(): SubscriptionCounts {
+    const sum = { subscriptions: 0, shared: 0, subscribers: 0 };
+    for (const { subscriptionCounts: counts } of this.#all()) {
+      sum.subscriptions += counts.subscriptions;
+      sum.shared += counts.shared;
+      sum.subscribers += counts.subscribers;
+    }
+    return sum;
+  }
+
+  ids(): string[] {
+    return this.#all().flatMap((sessions) => sessions.ids());
   }
 
   has(id: string): boolean {
@@ -177,6 +208,14 @@ export class WorkerSessionSlots implements SessionSlots {
     if (message.type === 'sessions-open') void this.#openStored(message.slots);
     else if (message.type === 'sessions-upkeep') this.#upkeep(message.round);
     else if (this.own !== null) void this.own.trim(message.floors);
+  }
+
+  /** Groups that this worker owns, those with most that waits first; see `admin/api/shared-groups.ts`. */
+  sharedGroups({ limit, name }: SharedGroupsRequest): SharedGroupsAnswer {
+    const figures = this.#all().flatMap((sessions) => this.#groups.get(sessions)?.figures() ?? []);
+    const found = name === null ? figures : figures.filter((each) => each.name === name);
+    found.sort((one, other) => other.waiting - one.waiting);
+    return { count: found.length, groups: found.slice(0, limit) };
   }
 
   /** Messages without an answer. */
@@ -274,7 +313,7 @@ export class WorkerSessionSlots implements SessionSlots {
 
   async #openSlot(slot: number): Promise<DurableSessions> {
     const { start, store, log } = this.#options;
-    const { settings } = start;
+    const { groups: groupSettings, ...settings } = start.settings;
     const { DurableGroups: Service } = await import('../../core/sessions/groups/durable-groups.ts');
     const user = this.#userOf();
     let serving: DurableSessions | null = null;
@@ -288,6 +327,7 @@ export class WorkerSessionSlots implements SessionSlots {
       sharedInterest: this.interest,
       onWill: (id: string, will: SessionWill, done: () => void) => user.willIsDue(id, will, done),
       onExpired: (id: string) => user.expired(id),
+      classOf: (subscription: SessionSubscription) => user.classOf(subscription),
       onRoom: () => this.#tellReady(),
       onDamaged: (partition: string, offset: number) => log.error('A message log is damaged', { partition, offset }),
       onFailed: (error: SessionError) => {
@@ -297,6 +337,7 @@ export class WorkerSessionSlots implements SessionSlots {
     };
     const isOwn = slot === this.#options.workerIndex;
     const groupOptions = {
+      ...groupSettings,
       transport: this.#plane.transportOf(slot),
       keyHashOf: (message: MessageView) => user.keyHashOf(message),
       onGroup: (group: string, isKept: boolean) => {
@@ -360,7 +401,8 @@ export class WorkerSessionSlots implements SessionSlots {
   }
 
   async #tryAgain(): Promise<void> {
-    await this.#openAll();
+    const problem = await this.#openAll();
+    if (problem === null) this.#options.post({ type: 'sessions-opened', problem });
   }
 
   /** It is known now what waited for nothing. */
@@ -408,6 +450,11 @@ export class WorkerSessionSlots implements SessionSlots {
         return { owner, totals: { sessions: owner.size, connected, batches, stateBytes, expired, drops } };
       }),
     );
+    const groups = all.map((sessions) => this.#groups.get(sessions)).filter((each) => each !== undefined);
+    this.#groupMetrics.update(
+      groups.map((owner) => ({ owner, totals: owner.totals })),
+      Date.now(),
+    );
   }
 
   #upkeep(round: number): void {
@@ -415,7 +462,9 @@ export class WorkerSessionSlots implements SessionSlots {
     if (!this.isSettled || this.#stored.length > 0) return;
     let floors: number[] | null = null;
     for (const sessions of this.#all()) {
-      this.#groups.get(sessions)?.upkeep();
+      const groups = this.#groups.get(sessions);
+      groups?.upkeep();
+      groups?.measure();
       const mine = sessions.upkeep();
       const former: readonly number[] = floors ?? [];
       floors = mine.map((floor, partition) => Math.min(floor, former[partition] ?? floor));

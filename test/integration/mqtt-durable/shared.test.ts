@@ -1,6 +1,6 @@
 /** Shared subscriptions of durable sessions against a real broker with two workers: what groups keep over kill -9, and who gets what. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { lasting, payloadsOf, publishStored, useDurableBroker } from '../../support/mqtt/durable-client.ts';
 import type { AnyPacket } from '../../support/mqtt/mqtt-host.ts';
 import type { RawClient } from '../../support/mqtt/raw-client.ts';
@@ -117,5 +117,58 @@ describe('a shared subscription of durable sessions', () => {
     const back = await broker.connect(lasting('kept'));
     await publishStored(writer, 't', 'next');
     expect(payloadsOf(await back.packets(1))).toEqual(['next']);
+  });
+
+  it('is seen by administrators and in metrics, with what waits, is in flight and came again', async () => {
+    const broker = await start();
+    const one = await broker.connect(lasting('one'));
+    await one.subscribe('$share/g/t/+', 1);
+    await one.subscribe('$queue/q', 1);
+    const writer = await broker.connect({ clientId: 'writer' });
+    await publishMany(writer, 't/1', 3);
+    await one.packets(3);
+    const groupsOf = async (query: string): Promise<{ readonly groups: object[]; readonly count: number }> => {
+      const response = await fetch(`http://127.0.0.1:${broker.process.port('http')}/api/v1/shared-groups?${query}`);
+      expect(response.status).toBe(200);
+      return (await response.json()) as { readonly groups: object[]; readonly count: number };
+    };
+    const { groups, count } = await groupsOf('name=g');
+    expect(count).toBe(1);
+    expect(groups).toMatchObject([{ name: 'g', filter: 't/+', members: 1, sessions: 1, waiting: 0, inFlight: 3 }]);
+    await one.cut();
+    await publishMany(writer, 't/2', 2);
+    await vi.waitFor(async () => {
+      const [group, other] = (await groupsOf('limit=1000')).groups;
+      expect(group).toMatchObject({ name: 'g', members: 0, sessions: 1, waiting: 5, inFlight: 0, given: 3 });
+      expect((group as { readonly oldestAtMs: number }).oldestAtMs).toBeGreaterThan(Date.now() - 60_000);
+      expect(other).toMatchObject({ name: '', filter: 'q', waiting: 0 });
+    });
+    const two = await broker.connect(lasting('two'));
+    await two.subscribe('$share/g/t/+', 1);
+    for (const { messageId } of await two.packets(5)) two.send({ cmd: 'puback', messageId });
+    await vi.waitFor(async () => {
+      expect((await groupsOf('name=g')).groups).toMatchObject([
+        { waiting: 0, inFlight: 0, redelivered: 3, settled: 5 },
+      ]);
+    });
+    await vi.waitFor(async () => {
+      expect(await broker.process.metric('ringmq_durable_groups')).toBe(2);
+      expect(await broker.process.metric('ringmq_durable_group_given_total')).toBe(8);
+      expect(await broker.process.metric('ringmq_durable_group_redelivered_total')).toBe(3);
+    }, 5_000);
+  });
+
+  it('lives on without sessions, over kill -9, as long as the settings say', async () => {
+    const broker = await start({ settings: { 'sessions.groups.emptyMs': 600_000, 'sessions.groups.countMax': 3 } });
+    const one = await broker.connect(lasting('one'));
+    await one.subscribe('$share/g/t', 1);
+    one.send({ cmd: 'disconnect', reasonCode: 0, properties: { sessionExpiryInterval: 0 } });
+    await one.closed();
+    const writer = await broker.connect({ clientId: 'writer' });
+    const values = await publishMany(writer, 't', 3);
+    await broker.restart();
+    const two = await broker.connect({ level: 5, clientId: 'two' });
+    await two.subscribe('$share/g/t', 1);
+    expect(payloadsOf(await two.packets(3))).toEqual(values);
   });
 });

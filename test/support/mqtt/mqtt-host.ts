@@ -47,6 +47,7 @@ export const defaultSettings: MqttSettings = {
   exclusiveSubscriptions: true,
   autoSubscribe: [],
   topicRewrite: [],
+  tenants: { choice: false, open: [] },
   bridges: [],
   delayed: { enabled: false, delaySMax: 42_949_670, messagesMax: 0, bytesMax: 0 },
   bindings: [],

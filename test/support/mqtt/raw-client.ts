@@ -83,6 +83,11 @@ export class RawClient {
     return packet;
   }
 
+  /** The next packet, of whatever kind. */
+  async next(): Promise<AnyPacket> {
+    return decodeFrame(await this.frame(), this.level);
+  }
+
   async packets(count: number, cmd = 'publish'): Promise<AnyPacket[]> {
     const found: AnyPacket[] = [];
     while (found.length < count) found.push(await this.packet(cmd));

@@ -352,3 +352,43 @@ describe('Authenticator with methods', () => {
     expect(step).toMatchObject({ type: 'refused', reason: 'unavailable' });
   });
 });
+
+describe('Authenticator with a tenant that the client has chosen', () => {
+  const chosen = { tenant: 'acme', needsAccount: true };
+  const certificate: PeerCertificate = {
+    ...{ verified: true, subject: 'CN=dev', commonName: 'dev', subjectAltNames: [], fingerprint256: '' },
+  };
+
+  test('begin() lets in who has an account of that tenant, and nobody else', async () => {
+    const rig = rigOf([account('ann', { tenant: 'acme' }), account('bob')], { anonymous: 'always' });
+    expect(await login(rig, { ...chosen, user: 'ann', ...secret })).toMatchObject({
+      type: 'accepted',
+      identity: { tenant: 'acme', user: 'ann', needsAccount: true },
+    });
+    expect(await reasonOf(rig, { ...chosen, user: 'bob', ...secret })).toBe('bad-credentials');
+    expect(await reasonOf(rig, { ...chosen, user: 'ann' })).toBe('bad-credentials');
+    expect(await reasonOf(rig, { user: 'ann', ...secret })).toBe('bad-credentials');
+    expect(await reasonOf(rig, chosen)).toBe('not-authorized');
+  });
+
+  test('begin() answers for a tenant without accounts as for a wrong name, after as much work', async () => {
+    const rig = rigOf([], { anonymous: 'always' });
+    expect(await reasonOf(rig, { ...chosen, user: 'ann', ...secret })).toBe('bad-credentials');
+    expect(rig.checked).toEqual([[]]);
+    expect(await reasonOf(rig, { tenant: 'acme', user: 'ann', ...secret })).toBe('accepted');
+  });
+
+  test('begin() takes a certificate only with an account of that tenant', async () => {
+    expect(await reasonOf(rigOf([account('dev')]), { ...chosen, certificate })).toBe('not-authorized');
+    expect(await reasonOf(rigOf([account('dev', { tenant: 'acme' })]), { ...chosen, certificate })).toBe('accepted');
+    expect(await reasonOf(rigOf([]), { tenant: 'acme', certificate })).toBe('accepted');
+  });
+
+  test('begin() counts failures of a name in each tenant by itself', async () => {
+    const rig = rigOf([account('ann'), account('ann', { tenant: 'acme' })]);
+    const wrong = { user: 'ann', password: Buffer.from('wrong-word') };
+    for (let times = 0; times < 3; times++) await reasonOf(rig, { ...wrong, tenant: 'acme' });
+    expect(await reasonOf(rig, { ...wrong, tenant: 'acme' })).toBe('too-many-attempts');
+    expect(await reasonOf(rig, { user: 'ann', ...secret })).toBe('accepted');
+  });
+});

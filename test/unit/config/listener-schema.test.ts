@@ -14,6 +14,8 @@ const problemOf = (listener: object): Promise<unknown> =>
     (error: Error) => error.message,
   );
 const files = { certificate: 'a.crt', key: 'a.key' };
+const names = [{ value: 'a.example', tenant: 'acme' }];
+const proxy = { enabled: true, trusted: ['10.0.0.0/8'] };
 
 describe('checkListener()', () => {
   it.each([
@@ -35,6 +37,25 @@ describe('checkListener()', () => {
     [{ transport: 'tcp', webSocket: { adapter: 'uws' } }, /"uws" serves the transport "ws" on a TCP port/],
     [{ socketMode: '0888' }, /socketMode/],
     [{ webSocket: { path: 'no-slash' } }, /webSocket\.path/],
+    [{ tenant: { name: 'x'.repeat(256) } }, /tenant\.name/],
+    [{ tenant: { name: 'a\0b' } }, /tenant\.name/],
+    [{ tenant: { name: '\ud800' } }, /"listeners\.0\.tenant\.name": it is not well-formed/],
+    [{ tenant: { names }, transport: 'tls', tls: files }, /"from" does not say what they are names of/],
+    [{ tenant: { from: 'server-name' }, transport: 'tls', tls: files }, /which names stand for which tenants/],
+    [{ tenant: { from: 'server-name', names } }, /only TLS and the PROXY protocol tell the host name/],
+    [
+      { tenant: { from: 'certificate-unit', names }, transport: 'tls', tls: files },
+      /no client certificate is asked for/,
+    ],
+    [{ tenant: { from: 'certificate-unit', names }, proxyProtocol: proxy }, /only the common name is known/],
+    [
+      { tenant: { from: 'server-name', names: [...names, { value: 'A.example', tenant: 'x' }] }, proxyProtocol: proxy },
+      /"listeners\.0\.tenant\.names\.1\.value": "A\.example" is there twice/,
+    ],
+    [
+      { tenant: { from: 'server-name', names: [{ value: 'a', tenant: '' }] }, proxyProtocol: proxy },
+      /tenant\.names\.0/,
+    ],
   ])('refuses %j', async (listener, expected) => {
     expect(await problemOf(listener)).toMatch(expected);
   });
@@ -45,6 +66,16 @@ describe('checkListener()', () => {
     [{ transport: 'tls', tls: { ...files, clientCertificate: 'required', ca: 'ca.crt', crl: 'a.crl' } }],
     [{ transport: 'ws', webSocket: { adapter: 'uws', originsAllowed: ['*', 'https://example.com:8443'] } }],
     [{ proxyProtocol: { enabled: true, trusted: ['10.0.0.0/8', '::1'] } }],
+    [{ tenant: { name: 'a/b + #' } }],
+    [{ tenant: { from: 'server-name', name: 'rest', names }, transport: 'tls', tls: files }],
+    [{ tenant: { from: 'certificate-common-name', names }, proxyProtocol: proxy }],
+    [
+      {
+        transport: 'tls',
+        tls: { ...files, clientCertificate: 'optional', ca: 'ca.crt' },
+        tenant: { from: 'certificate-organization', names: [...names, { value: 'A.example', tenant: 'x' }] },
+      },
+    ],
   ])('takes %j', async (listener) => {
     expect(await problemOf(listener)).toBe('none');
   });

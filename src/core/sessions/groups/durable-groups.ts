@@ -10,6 +10,7 @@ import type { Membership } from '../session-entry.ts';
 import { SessionError } from '../session-error.ts';
 import { type DurableSessionsOptions, sessionDefaults } from '../session-options.ts';
 import { GroupDesk } from './group-desk.ts';
+import type { GroupFigures, GroupTotals } from './group-figures.ts';
 import { groupKeyOf } from './group-key.ts';
 import { aloneTransport } from './group-messages.ts';
 import { type DurableGroupsOptions, groupDefaults } from './group-options.ts';
@@ -132,6 +133,21 @@ export class DurableGroups {
   /** Called with `DurableSessions.upkeep`, before it. */
   upkeep(): void {
     this.#owner.upkeep();
+  }
+
+  /** Of the groups that this slot owns, for administrators. */
+  figures(): GroupFigures[] {
+    return this.#owner.figures();
+  }
+
+  /** Of all groups that this slot owns, as `measure` found them. */
+  get totals(): GroupTotals {
+    return this.#owner.totals;
+  }
+
+  /** Called every few seconds. */
+  measure(): void {
+    this.#owner.measure();
   }
 
   /** Of the groups that this slot owns. */

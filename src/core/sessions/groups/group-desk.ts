@@ -4,7 +4,7 @@
  */
 import type { WheelTimer } from '../../../std/timing-wheel.ts';
 import { type QueueContext, timerOf } from '../../queues/queue-context.ts';
-import { filterError } from '../../routing/topic.ts';
+import { innerFilterError } from '../../tenants/tenant-names.ts';
 import type { Flight } from '../flight-table.ts';
 import type { DropCounts, OnlineSession, SessionGrouping } from '../online-session.ts';
 import { storeReceipt } from '../online-session.ts';
@@ -108,7 +108,7 @@ export class GroupDesk implements SessionGrouping, TakerHost, TransientDesk {
   /** See `DurableGroups.join`. */
   join(session: OnlineSession, membership: Membership): Promise<boolean> {
     const { group } = membership;
-    const problem = groupKeyError(group) ?? filterError(filterOfGroup(group)) ?? null;
+    const problem = groupKeyError(group) ?? innerFilterError(filterOfGroup(group)) ?? null;
     if (problem !== null) {
       const name = JSON.stringify(group.slice(0, 200));
       return Promise.reject(new SessionError('SESSION_LIMIT', `Cannot join the group ${name}: ${problem}`));

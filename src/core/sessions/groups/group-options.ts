@@ -1,5 +1,6 @@
 /** What groups on durable sessions are opened with. Any thread. */
 import type { MessageView } from '../message-record.ts';
+import type { SessionLimits } from '../session-limits.ts';
 import type { GroupTransport } from './group-messages.ts';
 
 export interface DurableGroupsOptions {
@@ -17,6 +18,13 @@ export interface DurableGroupsOptions {
   readonly syncMs?: number;
   /** A group without subscribers is forgotten after this time. Default 5,000 ms. */
   readonly graceMs?: number;
+  /**
+   * A group without subscribers is kept for so long, over restarts too, with what waits and what comes; whoever subscribes then goes on with
+   * it. 0: what comes meanwhile is for nobody. Default 0.
+   */
+  readonly emptyMs?: number;
+  /** What may wait for one group; what is left out is as for sessions. */
+  readonly limits?: Partial<SessionLimits>;
   /** The stream of a shard is not written anew before it has grown by so much. Default 1 MiB. */
   readonly rewriteBytesMin?: number;
   /** A hash of the protocol's key of a message, for the strategy `hash-key`. Default: of the topic. */
@@ -32,5 +40,6 @@ export const groupDefaults = {
   creditMax: 1024,
   syncMs: 30_000,
   graceMs: 5000,
+  emptyMs: 0,
   rewriteBytesMin: 1024 * 1024,
 } as const;

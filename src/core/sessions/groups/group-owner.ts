@@ -19,6 +19,7 @@ import { SessionError } from '../session-error.ts';
 import type { SessionLimits } from '../session-limits.ts';
 import { type DurableSessionsOptions, defaultLimits, sessionDefaults, sessionLogPrefix } from '../session-options.ts';
 import { SessionTable } from '../session-table.ts';
+import { type GroupFigures, type GroupTotals, noCounts } from './group-figures.ts';
 import { filterOfGroup, groupLogPrefix, groupShards, shardOfGroup } from './group-key.ts';
 import type { GroupFailure, GroupMessage, ResidentCount } from './group-messages.ts';
 import { type DurableGroupsOptions, groupDefaults } from './group-options.ts';
@@ -37,12 +38,18 @@ export interface OwnerParts {
 type Sync = Extract<GroupMessage, { readonly kind: 'sync' }>;
 
 const laterMs = 100;
+/** How long one pass of measuring may hold the thread. */
+const measureMsMax = 20;
+/** The same when an administrator asks. */
+const figuresMsMax = 50;
 
 export class GroupOwner implements GroupHost {
   readonly slot: number;
   readonly openMax: number;
   readonly waitingMax: number;
   readonly limits: SessionLimits;
+  readonly keepsEmpty: boolean;
+  readonly counts = noCounts();
   readonly #sessions: DurableSessionsOptions;
   readonly #options: DurableGroupsOptions;
   readonly #post: GroupPost;
@@ -59,6 +66,7 @@ export class GroupOwner implements GroupHost {
   readonly #laterTimer: WheelTimer;
   readonly #syncTimer: WheelTimer;
   #isClosed = false;
+  #measuredRow = 0;
 
   constructor(sessions: DurableSessionsOptions, options: DurableGroupsOptions, post: GroupPost) {
     this.#sessions = sessions;
@@ -67,7 +75,8 @@ export class GroupOwner implements GroupHost {
     this.slot = sessions.slot;
     this.openMax = options.openMax ?? groupDefaults.openMax;
     this.waitingMax = options.waitingMax ?? groupDefaults.waitingMax;
-    this.limits = { ...defaultLimits, ...sessions.limits };
+    this.limits = { ...defaultLimits, ...sessions.limits, ...options.limits };
+    this.keepsEmpty = (options.emptyMs ?? groupDefaults.emptyMs) > 0;
     this.#laterTimer = timerOf(() => this.#retry());
     this.#syncTimer = timerOf(() => this.#stopWaiting());
   }
@@ -95,6 +104,10 @@ export class GroupOwner implements GroupHost {
   }
 
   // ---- for the sessions of the slot
+
+  get ageMsMax(): number {
+    return this.hasGroups ? this.limits.ageMsMax : 0;
+  }
 
   get hasGroups(): boolean {
     for (const { groups, found } of this.#shards.values()) if (groups.size > 0 || found.size > 0) return true;
@@ -153,7 +166,8 @@ export class GroupOwner implements GroupHost {
 
   /** Called every second: groups that nobody subscribes to any more end. */
   tick(): void {
-    const end = this.now() - (this.#options.graceMs ?? groupDefaults.graceMs);
+    const { graceMs = groupDefaults.graceMs, emptyMs = groupDefaults.emptyMs } = this.#options;
+    const end = this.now() - Math.max(graceMs, emptyMs);
     for (const shard of this.#shards.values()) {
       if (!shard.isStarted || shard.awaited.size > 0) continue;
       for (const group of shard.groups.values()) {
@@ -168,6 +182,45 @@ export class GroupOwner implements GroupHost {
     for (const { groups } of this.#shards.values()) {
       for (const group of groups.values()) if (group.isPlaced && group.reader.applyLimits()) group.wake();
     }
+  }
+
+  /** Measures groups in turn; those that it does not come to in the time count as they were measured last. */
+  measure(): void {
+    const all = [...this.groups()];
+    const { clock } = this.#sessions.context;
+    const begin = clock.monotonic();
+    for (let count = all.length; count > 0 && clock.monotonic() - begin <= measureMsMax; count -= 1) {
+      this.#measuredRow = this.#measuredRow + 1 >= all.length ? 0 : this.#measuredRow + 1;
+      const group = all[this.#measuredRow];
+      group.measured = group.figures;
+    }
+  }
+
+  /** Measured now, as many as the time allows; the others as they were measured last, and those that never were are left out. */
+  figures(): GroupFigures[] {
+    const { clock } = this.#sessions.context;
+    const end = clock.monotonic() + figuresMsMax;
+    const found: GroupFigures[] = [];
+    for (const group of this.groups()) {
+      if (clock.monotonic() < end) group.measured = group.figures;
+      if (group.measured !== null) found.push(group.measured);
+    }
+    return found;
+  }
+
+  /** As they were measured last. */
+  get totals(): GroupTotals {
+    const totals = { groups: 0, members: 0, waiting: 0, inFlight: 0 };
+    let oldestAtMs: number | null = null;
+    for (const { measured } of this.groups()) {
+      totals.groups += 1;
+      if (measured === null) continue;
+      totals.members += measured.members;
+      totals.waiting += measured.waiting;
+      totals.inFlight += measured.inFlight;
+      if (measured.oldestAtMs !== null) oldestAtMs = Math.min(oldestAtMs ?? measured.oldestAtMs, measured.oldestAtMs);
+    }
+    return { ...totals, oldestAtMs, ...this.counts };
   }
 
   /** For metrics and tests. */
@@ -337,17 +390,23 @@ export class GroupOwner implements GroupHost {
 
   /** Behind the end of the logs as they are when publishers know of it. Resolves when it is durable. */
   async #place(shard: GroupShard, group: SharedGroup): Promise<void> {
-    if (!isPlacedFor(group)) {
+    if (!this.#goesOn(group)) {
       const places = await Promise.all(this.feeds.map(({ partition }) => partition.places()));
       const ends = places.map(({ logEndOffset }, at) => Math.max(logEndOffset, this.feeds[at].tail));
       if (group.isClosed || this.#isClosed)
         throw new SessionError('SESSION_CLOSED', 'Cannot join: the group has ended');
-      if (!isPlacedFor(group)) group.place(ends, ends);
+      if (!this.#goesOn(group)) group.place(ends, ends);
     }
     this.#countResidents(group);
     await new Promise<void>((resolve, reject) => {
       shard.save(group, (error) => (error === null ? resolve() : reject(error)));
     });
+  }
+
+  /** Unless groups are kept without subscribers, what came while nobody was subscribed is nobody's. */
+  #goesOn(group: SharedGroup): boolean {
+    const isUsed = this.keepsEmpty || group.abandonedSince === Number.POSITIVE_INFINITY || group.isInUse;
+    return group.isPlaced && isUsed;
   }
 
   #residents(shard: GroupShard, from: number, { group: key, strategy, count }: ResidentCount): void {
@@ -363,8 +422,10 @@ export class GroupOwner implements GroupHost {
   #countResidents(group: SharedGroup): void {
     let count = 0;
     for (const each of group.residents.values()) count += each;
-    if (count > 0) group.abandonedSince = Number.POSITIVE_INFINITY;
-    else if (group.abandonedSince === Number.POSITIVE_INFINITY) group.abandonedSince = this.now();
+    const wasEmpty = group.abandonedSince !== Number.POSITIVE_INFINITY;
+    if (wasEmpty === (count === 0)) return;
+    group.abandonedSince = count > 0 ? Number.POSITIVE_INFINITY : this.now();
+    if (this.keepsEmpty && group.isPlaced) this.saveLater(group);
   }
 
   #end(shard: GroupShard, group: SharedGroup): void {
@@ -462,11 +523,6 @@ export class GroupOwner implements GroupHost {
     this.#unopened.clear();
     for (const number of unopened) this.#openShard(number);
   }
-}
-
-/** What came while nobody was subscribed is nobody's. */
-function isPlacedFor(group: SharedGroup): boolean {
-  return group.isPlaced && (group.abandonedSince === Number.POSITIVE_INFINITY || group.isInUse);
 }
 
 function ignoreFailure(): void {

@@ -11,7 +11,7 @@ import { MessageView } from '../message-record.ts';
 import type { DropCounts } from '../online-session.ts';
 import type { ReadPlan } from '../read-plan.ts';
 import type { SessionEntry } from '../session-entry.ts';
-import { applyLimits, forgetSkips, type SessionLimits } from '../session-limits.ts';
+import { applyLimits, type Backlog, backlogOf, forgetSkips, type SessionLimits } from '../session-limits.ts';
 import type { SessionTable } from '../session-table.ts';
 
 export interface GroupReaderHost {
@@ -29,6 +29,8 @@ export interface GroupReaderUser {
   wake(): void;
   /** Tries again after a pause. */
   wakeLater(): void;
+  /** The limits have let messages go. */
+  dropped(count: number): void;
 }
 
 const readBytes = { dense: 256 * 1024, sparse: 16 * 1024 } as const;
@@ -66,7 +68,7 @@ export class GroupReader implements FeedReader {
   place(positions: readonly number[], since: readonly number[]): void {
     const { table, feeds } = this.#host;
     for (const { number } of feeds) table.setPosition(this.entry, number, positions[number] ?? 0);
-    this.entry.subscriptions = [{ ...this.#subscription.subscription, since }];
+    table.setSubscriptions(this.entry, [{ ...this.#subscription.subscription, since }]);
     this.#isLive.fill(false);
     this.#plans.fill(null);
     this.#isLimited = false;
@@ -147,7 +149,15 @@ export class GroupReader implements FeedReader {
       return false;
     }
     drops.limited += outcome.dropped;
+    if (outcome.dropped > 0) this.#user.dropped(outcome.dropped);
     return true;
+  }
+
+  /** What it has not come to yet. */
+  get backlog(): Backlog {
+    const { table, feeds } = this.#host;
+    for (const { number } of feeds) table.setPosition(this.entry, number, this.position(number));
+    return backlogOf(this.entry, table, feeds);
   }
 
   /** The message of an offset, valid until the next call; null: it is being read, `wake` follows. `gone`: it cannot be read any more. */

@@ -3,7 +3,8 @@
  *
  *   key    1, name of the group (`group-key.ts`)
  *   value  version (1), strategy; count of logs, place in each; offset in each from which on the group has messages; count of skips, of
- *          each: log, from, to; for each log: count of open messages, distance of each to the one before; the same for settled ones
+ *          each: log, from, to; for each log: count of open messages, distance of each to the one before; the same for settled ones;
+ *          in version 2 alone: since when nobody is subscribed (ms since 1970)
  *
  * Numbers are zigzag varints, the strategy is a length and its name. Below the place of a log everything is settled but what is open,
  * from there on nothing but what is noted as settled.
@@ -23,11 +24,14 @@ export interface StoredGroup {
   readonly open: readonly (readonly number[])[];
   /** For each log, ascending: settled though the group has not come to them. */
   readonly passed: readonly (readonly number[])[];
+  /** Since when nobody is subscribed, ms since 1970; infinite: somebody is, or it is not kept without. */
+  readonly emptySince: number;
 }
 
 const writer = new RecordWriter();
 const reader = new RecordReader();
-const version = 1;
+/** The second one is written where it is needed, so that versions of the broker which know the first alone can read the others. */
+const version = { plain: 1, empty: 2 } as const;
 const kindGroup = 1;
 
 export function groupRecordKey(key: string): Buffer {
@@ -42,8 +46,12 @@ export function decodeGroupKey(key: Buffer | null): string | null {
   return key !== null && key.length > 1 && key[0] === kindGroup ? key.toString('utf8', 1) : null;
 }
 
-export function encodeGroup({ strategy, positions, since, skips, open, passed }: StoredGroup): Buffer {
-  writer.number(version).bytes(Buffer.from(strategy)).number(positions.length);
+export function encodeGroup({ strategy, positions, since, skips, open, passed, emptySince }: StoredGroup): Buffer {
+  const isEmpty = emptySince !== Number.POSITIVE_INFINITY;
+  writer
+    .number(isEmpty ? version.empty : version.plain)
+    .bytes(Buffer.from(strategy))
+    .number(positions.length);
   for (const position of positions) writer.number(position);
   for (const offset of since) writer.number(offset);
   writer.number(skips.length);
@@ -56,13 +64,15 @@ export function encodeGroup({ strategy, positions, since, skips, open, passed }:
       last = offset;
     }
   }
+  if (isEmpty) writer.number(emptySince);
   return writer.take();
 }
 
 /** Null when it is not one. */
 export function decodeGroup(key: string, value: Buffer): StoredGroup | null {
   reader.reset(value);
-  if (reader.number() !== version) return null;
+  const found = reader.number();
+  if (found !== version.plain && found !== version.empty) return null;
   const name = reader.bytes().toString();
   const strategy = groupStrategies.find((each) => each === name);
   const positions = reader.numbers();
@@ -74,7 +84,9 @@ export function decodeGroup(key: string, value: Buffer): StoredGroup | null {
   });
   const open = positions.map(ascending);
   const passed = positions.map(ascending);
-  return reader.isSound && strategy !== undefined ? { key, strategy, positions, since, skips, open, passed } : null;
+  const emptySince = found === version.empty ? reader.number() : Number.POSITIVE_INFINITY;
+  if (!reader.isSound || strategy === undefined) return null;
+  return { key, strategy, positions, since, skips, open, passed, emptySince };
 }
 
 function ascending(): number[] {

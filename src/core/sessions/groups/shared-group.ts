@@ -9,7 +9,9 @@ import { type Chooser, createChooser, type GroupStrategy, type RunKeys } from '.
 import { Run } from '../../broker/run.ts';
 import type { MessageView } from '../message-record.ts';
 import type { SessionEntry, Skip } from '../session-entry.ts';
-import { filterOfGroup } from './group-key.ts';
+import { GroupAge } from './group-age.ts';
+import { type GroupCounts, type GroupFigures, noCounts } from './group-figures.ts';
+import { filterOfGroup, shownGroupOf } from './group-key.ts';
 import { GroupLanes } from './group-lanes.ts';
 import { Member, OpenMessage } from './group-member.ts';
 import { type GroupMessage, giveFlag, type MemberState } from './group-messages.ts';
@@ -21,6 +23,10 @@ export interface GroupHost extends GroupReaderHost {
   readonly slot: number;
   readonly openMax: number;
   readonly waitingMax: number;
+  /** Of all its groups. */
+  readonly counts: GroupCounts;
+  /** Groups live on, and keep messages, while nobody is subscribed. */
+  readonly keepsEmpty: boolean;
   now(): number;
   random(): number;
   /** Of the protocol's key of a message: those with equal ones stay in order with the strategy `hash-key`. */
@@ -59,6 +65,9 @@ export class SharedGroup implements GroupReaderUser {
   readonly members = new Map<string, Member>();
   /** Since when nobody is subscribed; infinite: somebody is. */
   abandonedSince = Number.POSITIVE_INFINITY;
+  readonly counts = noCounts();
+  /** As they were measured last; null: never. */
+  measured: GroupFigures | null = null;
   /** It has a place in each log. */
   isPlaced = false;
   /** All slots have said what their members hold. */
@@ -90,6 +99,7 @@ export class SharedGroup implements GroupReaderUser {
   #memberNumber = 1;
   /** Below it the owner before may have given messages. */
   #doubtEnds: readonly number[] = [];
+  readonly #age: GroupAge;
   readonly #run = new Run();
   readonly #keys: RunKeys;
 
@@ -102,6 +112,7 @@ export class SharedGroup implements GroupReaderUser {
     this.#open = host.feeds.map(() => new Map());
     this.#passed = host.feeds.map(() => new Set());
     this.reader = new GroupReader(host, this, entry, filterOfGroup(key));
+    this.#age = new GroupAge(host.feeds.length);
     const current = (): number => this.#run.detailA;
     this.#keys = { publisherHash: current, keyHash: current };
   }
@@ -134,6 +145,7 @@ export class SharedGroup implements GroupReaderUser {
     for (const [partition, offsets] of stored.passed.entries()) {
       for (const offset of offsets) this.#passed[partition]?.add(offset);
     }
+    if (this.#host.keepsEmpty) this.abandonedSince = stored.emptySince;
     this.isPlaced = true;
   }
 
@@ -146,7 +158,9 @@ export class SharedGroup implements GroupReaderUser {
     }
     const open = this.#open.map((each) => ascending(each.keys()));
     const passed = this.#passed.map((each) => ascending(each));
-    return { key, strategy, positions, since: positions.map((_, at) => reader.since[at] ?? 0), skips, open, passed };
+    const emptySince = this.#host.keepsEmpty ? this.abandonedSince : Number.POSITIVE_INFINITY;
+    const since = positions.map((_, at) => reader.since[at] ?? 0);
+    return { key, strategy, positions, since, skips, open, passed, emptySince };
   }
 
   /** Below it the group needs nothing of the log. */
@@ -169,6 +183,56 @@ export class SharedGroup implements GroupReaderUser {
 
   get waitingCount(): number {
     return this.#waiting.length;
+  }
+
+  /** Measures what waits: some searches for each topic of the filter, unless the group has come to the end of the logs. */
+  get figures(): GroupFigures {
+    const { reader, members, residents, abandonedSince } = this;
+    const backlog = this.isPlaced && !reader.isCaughtUp ? reader.backlog : null;
+    let online = 0;
+    for (const { isOnline } of members.values()) if (isOnline) online += 1;
+    let sessions = 0;
+    for (const count of residents.values()) sessions += count;
+    return {
+      ...shownGroupOf(this.key),
+      strategy: this.strategy,
+      members: online,
+      sessions,
+      waiting: this.#waiting.length + (backlog?.count ?? 0),
+      waitingBytes: backlog?.bytes ?? 0,
+      isCounted: backlog?.isCounted ?? true,
+      inFlight: this.#openCount - this.#waiting.length,
+      oldestAtMs: this.#oldestAt(backlog?.first ?? []),
+      emptySinceMs: abandonedSince === Number.POSITIVE_INFINITY ? null : abandonedSince,
+      ...this.counts,
+    };
+  }
+
+  /** `backlog`: the first message in each log that it has not come to; below 0: none. */
+  #oldestAt(backlog: readonly number[]): number | null {
+    let oldest: number | null = null;
+    for (const feed of this.#host.feeds) {
+      const ahead = backlog[feed.number] ?? -1;
+      let offset = ahead < 0 ? Number.POSITIVE_INFINITY : ahead;
+      for (const open of this.#open[feed.number].keys()) offset = Math.min(offset, open);
+      if (offset === Number.POSITIVE_INFINITY) continue;
+      const open = this.#open[feed.number].get(offset);
+      const time = open?.isKnown === true ? open.timestamp : this.#age.timeOf(feed, offset);
+      if (time === null) return null;
+      oldest = Math.min(oldest ?? time, time);
+    }
+    return oldest;
+  }
+
+  /** Messages went without being given to anybody, or to anybody more. */
+  dropped(count: number): void {
+    this.counts.dropped += count;
+    this.#host.counts.dropped += count;
+  }
+
+  #count(what: 'given' | 'redelivered' | 'settled'): void {
+    this.counts[what] += 1;
+    this.#host.counts[what] += 1;
   }
 
   /** All slots have told what their members hold. */
@@ -289,6 +353,7 @@ export class SharedGroup implements GroupReaderUser {
     if (open === undefined || member === null || member.id !== id) return;
     this.#takeFrom(open, member);
     this.#forget(open);
+    this.#count('settled');
     this.#host.saveLater(this);
     if (!member.isOnline && member.held.size === 0) this.members.delete(member.id);
     this.wake();
@@ -364,6 +429,7 @@ export class SharedGroup implements GroupReaderUser {
       this.#unknown -= 1;
       if (view === 'gone') {
         this.#host.drops.gone += 1;
+        this.dropped(1);
         this.#forget(open);
         this.#host.saveLater(this);
         return 'given';
@@ -421,6 +487,7 @@ export class SharedGroup implements GroupReaderUser {
     if (expiresAtMs !== 0 && expiresAtMs <= now) drops.expired += 1;
     else if (now - timestamp > limits.ageMsMax) drops.aged += 1;
     else return false;
+    this.dropped(1);
     return true;
   }
 
@@ -430,6 +497,8 @@ export class SharedGroup implements GroupReaderUser {
     this.#give(open, member);
     const flags = grade | (grade === 1 && open.isDoubtful ? giveFlag.isDuplicate : 0);
     const refs = [open.partition, open.offset, flags];
+    this.#count('given');
+    if (open.isDoubtful) this.#count('redelivered');
     this.#host.post(member.slot, { kind: 'give', group: this.key, id: member.id, epoch: member.epoch, refs });
   }
 

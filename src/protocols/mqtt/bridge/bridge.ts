@@ -7,15 +7,20 @@ import type { Cursors } from '../../../core/ports/cursors.ts';
 import type { StreamPartition } from '../../../core/ports/stream-store.ts';
 import type { Logger } from '../../../observability/log.ts';
 import { toError } from '../../../std/errors.ts';
+import { hashString } from '../../../std/hash.ts';
 import { writeAcknowledgement } from '../codec/acknowledgements.ts';
-import { PacketType } from '../codec/frame.ts';
+import type { OpenAnswers, OpenRequest } from '../durable/open-request.ts';
 import type { OwnPublisher } from '../handlers/own-publisher.ts';
+import type { Link, Session } from '../state/session.ts';
 import { knownPath } from '../state/subscription-path.ts';
 import { echoOf } from './bridge-check.ts';
 import type { BridgeCounters } from './bridge-metrics.ts';
+import { exactWindowMax, releases } from './exact-ids.ts';
 import { Forwarder } from './forwarder.ts';
 import { Incoming } from './incoming.ts';
+import { IncomingReceipts } from './incoming-receipts.ts';
 import { LiveOutlet } from './live-outlet.ts';
+import { LocalSession, localSessionName } from './local-session.ts';
 import { type PublishOptions, Remote, type RemoteLimits, type RemoteState } from './remote.ts';
 import type { BridgeRule, BridgeSettings } from './settings.ts';
 import { StoredReader } from './stored-reader.ts';
@@ -28,10 +33,17 @@ export interface BridgeOptions {
   /** Null: nothing is stored. */
   readonly openStream: (() => Promise<StreamPartition>) | null;
   readonly ownPublisher: OwnPublisher;
+  readonly sessions: BridgeSessions;
   /** Largest PUBLISH that can be published here, bytes. */
   readonly packetBytesMax: number;
   readonly counters: BridgeCounters;
   readonly log: Logger;
+}
+
+/** The sessions of this worker, where the bridge has one too. */
+export interface BridgeSessions {
+  open(request: OpenRequest, answers: OpenAnswers): void;
+  closed(session: Session, link: Link): void;
 }
 
 /** For administrators. Plain data. */
@@ -56,17 +68,28 @@ export interface BridgeStatus {
 const liveBytesMax = 1_048_576;
 const openRetryMs = 1_000;
 const refreshMs = 1_000;
+const strangeMsMax = 10_000;
 /** Reasons that get a line of their own while the bridge is not connected. */
 const loggedReasonsMax = 16;
 /** At most one line in so long about messages that are refused. */
 const refusedLogMs = 10_000;
 const longestPacket = 268_435_455;
 
+function levelOf(version: BridgeSettings['version']): 3 | 4 | 5 {
+  return version === '5' ? 5 : version === '3.1' ? 3 : 4;
+}
+
+/** Of a server; never 0. */
+function hashOf(server: string): number {
+  return (hashString(server) | 1) >>> 0;
+}
+
 export class Bridge {
   readonly #options: BridgeOptions;
   readonly #isVersion5: boolean;
   readonly #remote: Remote;
   readonly #incoming: Incoming;
+  readonly #receipts: IncomingReceipts;
   readonly #live: LiveOutlet | null;
   readonly #forwarder: Forwarder | null;
   #reader: StoredReader | null = null;
@@ -81,7 +104,13 @@ export class Bridge {
   readonly #loggedReasons = new Set<string>();
   #refusedCount = 0;
   #refusedLoggedMs = Number.NEGATIVE_INFINITY;
+  /** Type and packet identifier in turn. */
   #acknowledgements: number[] = [];
+  /** The reader knows of the connection. */
+  #isPrepared = false;
+  /** The last one of those that are being released; 0: none. */
+  #lastStrangeId = 0;
+  #strangeTimer: NodeJS.Timeout | null = null;
   #openTimer: NodeJS.Timeout | null = null;
   #refreshTimer: NodeJS.Timeout | null = null;
   #isStopped = false;
@@ -96,16 +125,22 @@ export class Bridge {
       events: {
         connected: (limits) => this.#connected(limits),
         disconnected: (reason) => this.#disconnected(reason),
+        answered: (packetId, isLast, reasonCode) => this.#answered(packetId, isLast, reasonCode),
+        begun: (isResumed) => this.#incoming.begun(isResumed),
+        released: (packetId) => this.#incoming.released(packetId),
         message: (packet, next) => this.#incoming.take(packet, next),
       },
     });
+    this.#receipts = new IncomingReceipts(this.#createLocalSession());
     this.#incoming = new Incoming({
       ...{ clientId, packetBytesMax, counters },
       rules: settings.in,
       hopsMax: settings.hopsMax,
       pendingMax: settings.receiveMaximum,
       publish: (message, done) => options.ownPublisher.publish(message, done),
-      acknowledge: (packetId) => this.#acknowledge(packetId),
+      receipts: this.#receipts,
+      tellsSession: settings.version !== '3.1',
+      acknowledge: (type, packetId) => this.#acknowledge(type, packetId),
       failed: (reason) => this.#remote.restart(reason),
     });
     this.#live = this.#createLive();
@@ -140,8 +175,10 @@ export class Bridge {
     this.#isStopped = true;
     if (this.#openTimer !== null) clearTimeout(this.#openTimer);
     if (this.#refreshTimer !== null) clearInterval(this.#refreshTimer);
+    if (this.#strangeTimer !== null) clearTimeout(this.#strangeTimer);
     this.#live?.stop();
     this.#forwarder?.stop();
+    this.#receipts.close();
     this.#options.counters.connected(false);
     await Promise.all([this.#remote.stop(), this.#reader?.stop()]);
   }
@@ -160,13 +197,36 @@ export class Bridge {
     });
   }
 
+  /** Null: nothing that could be remembered over the end of the process. */
+  #createLocalSession(): LocalSession | null {
+    const { settings, clientId, sessions } = this.#options;
+    const isKept = !settings.cleanStart && settings.sessionExpiryS > 0;
+    if (!isKept || !settings.in.some(({ qos }) => qos === 2)) return null;
+    return new LocalSession({
+      clientId: localSessionName(settings.name, clientId),
+      expiryS: settings.sessionExpiryS,
+      open: (request, answers) => sessions.open(request, answers),
+      closed: (session, link) => sessions.closed(session, link),
+      lost: () => {
+        if (!this.#isStopped) this.#remote.restart('the session of the bridge at its own broker has ended');
+      },
+    });
+  }
+
   #createForwarder(): Forwarder {
     const { settings, clientId, counters } = this.#options;
     return new Forwarder({
       ...{ clientId, counters },
-      isVersion5: this.#isVersion5,
+      level: levelOf(settings.version),
       hopsMax: settings.hopsMax,
       inflightMax: settings.inflightMax,
+      exact: {
+        begin: (inUse) => this.#beginSending(inUse),
+        write: (bytes) => this.#remote.write(bytes),
+        received: (offset, stored) => this.#reader?.received(offset, stored),
+        wasReceived: (offset) => this.#reader?.wasReceived(offset) === true,
+        isDoubtful: (offset) => this.#reader?.isDoubtful(offset) === true,
+      },
       take: () => this.#reader?.take(),
       confirm: (offset) => {
         this.#reader?.confirm(offset);
@@ -177,6 +237,44 @@ export class Bridge {
       now: Date.now,
       random: Math.random,
     });
+  }
+
+  /** What the remote broker may know of QoS 2 messages that are not there any more is released before anything is sent. */
+  #beginSending(inUse: ReadonlySet<number>): boolean {
+    const reader = this.#reader;
+    const limits = this.#limits;
+    if (reader === null || limits === null) return false;
+    const isExact = limits.maximumQos === 2 && this.#options.settings.out.some(({ qos }) => qos === 2);
+    if (!isExact) return true;
+    const server = hashOf(this.#remote.server);
+    if (!this.#isPrepared) {
+      this.#isPrepared = true;
+      const ids = reader.prepare(server, limits.isSessionPresent, inUse);
+      this.#lastStrangeId = ids.at(-1) ?? 0;
+      if (ids.length > 0) this.#releaseStrange(ids);
+    }
+    return reader.isReadyFor(server);
+  }
+
+  #releaseStrange(ids: readonly number[]): void {
+    this.#remote.write(releases(ids));
+    const limits = this.#limits;
+    // The remote broker has to answer [MQTT-4.3.3-11]; one that does not must not hold everything up.
+    this.#strangeTimer = setTimeout(() => {
+      if (limits === this.#limits) this.#strangeReleased();
+    }, strangeMsMax);
+  }
+
+  #strangeReleased(): void {
+    if (this.#lastStrangeId === 0) return;
+    this.#lastStrangeId = 0;
+    if (this.#strangeTimer !== null) clearTimeout(this.#strangeTimer);
+    this.#reader?.released();
+  }
+
+  #answered(packetId: number, isLast: boolean, reasonCode: number): void {
+    this.#forwarder?.answered(packetId, isLast, reasonCode);
+    if (isLast && packetId === this.#lastStrangeId) this.#strangeReleased();
   }
 
   #publish(topic: string, payload: Buffer, options: PublishOptions, sent: (error?: Error) => void): void {
@@ -192,6 +290,7 @@ export class Bridge {
       const reader = await StoredReader.open({
         bridge: settings.name,
         cursors,
+        window: Math.min(settings.inflightMax, exactWindowMax),
         open: openStream as () => Promise<StreamPartition>,
         arrived: () => {
           counters.waiting(this.#reader?.waiting ?? 0);
@@ -246,6 +345,7 @@ export class Bridge {
   #connected(limits: RemoteLimits): void {
     const { counters, log } = this.#options;
     this.#limits = limits;
+    this.#isPrepared = false;
     this.#sinceMs = Date.now();
     this.#loggedReasons.clear();
     counters.connected(true);
@@ -301,21 +401,21 @@ export class Bridge {
     });
   }
 
-  /** PUBACK; those of one turn leave together. */
-  #acknowledge(packetId: number): void {
-    this.#acknowledgements.push(packetId);
-    if (this.#acknowledgements.length === 1) queueMicrotask(() => this.#sendAcknowledgements());
+  /** Those of one turn leave together. */
+  #acknowledge(type: number, packetId: number): void {
+    this.#acknowledgements.push(type, packetId);
+    if (this.#acknowledgements.length === 2) queueMicrotask(() => this.#sendAcknowledgements());
   }
 
   #sendAcknowledgements(): void {
-    const ids = this.#acknowledgements;
-    const { client } = this.#remote;
-    if (ids.length === 0 || client === null) return;
+    const sent = this.#acknowledgements;
+    if (sent.length === 0) return;
     this.#acknowledgements = [];
-    const bytes = Buffer.allocUnsafe(ids.length * 4);
+    const bytes = Buffer.allocUnsafe(sent.length * 2);
     let at = 0;
     // Without a reason code it is "success", in all versions.
-    for (const id of ids) at = writeAcknowledgement(bytes, at, PacketType.PUBACK, id, 0, 4);
-    client.stream.write(bytes);
+    for (let index = 0; index + 1 < sent.length; index += 2)
+      at = writeAcknowledgement(bytes, at, sent[index], sent[index + 1], 0, 4);
+    this.#remote.write(bytes);
   }
 }

@@ -10,7 +10,7 @@ import type { Logger } from '../../../observability/log.ts';
 import type { ThreadMetrics } from '../../../observability/metrics.ts';
 import { hashBytes } from '../../../std/hash.ts';
 import type { OwnPublisher } from '../handlers/own-publisher.ts';
-import { Bridge, type BridgeStatus } from './bridge.ts';
+import { Bridge, type BridgeSessions, type BridgeStatus } from './bridge.ts';
 import { BridgeCounters } from './bridge-metrics.ts';
 import { OutgoingTap, storesSomething } from './outgoing-tap.ts';
 import type { BridgeSettings } from './settings.ts';
@@ -24,6 +24,7 @@ export interface BridgesOptions {
   readonly store: PacedStore;
   readonly services: BrokerServices;
   readonly ownPublisher: OwnPublisher;
+  readonly sessions: BridgeSessions;
   /** Largest PUBLISH that can be published here, bytes. */
   readonly packetBytesMax: number;
   readonly metrics: ThreadMetrics;
@@ -82,7 +83,7 @@ export class Bridges {
   }
 
   #add(settings: BridgeSettings, options: BridgesOptions): void {
-    const { workerIndex, router, store, services, ownPublisher, packetBytesMax, metrics } = options;
+    const { workerIndex, router, store, services, ownPublisher, sessions, packetBytesMax, metrics } = options;
     const { name, hopsMax, out, store: limits } = settings;
     const counters = new BridgeCounters(metrics, name);
     const clientId = clientIdOf(settings);
@@ -102,7 +103,7 @@ export class Bridges {
     this.#bridges.set(
       name,
       new Bridge({
-        ...{ settings, clientId, router, ownPublisher, packetBytesMax, counters, log },
+        ...{ settings, clientId, router, ownPublisher, sessions, packetBytesMax, counters, log },
         cursors: services.cursors,
         openStream: stores ? openStream : null,
       }),

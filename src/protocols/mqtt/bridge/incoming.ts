@@ -6,10 +6,13 @@
  */
 import type { IPublishPacket } from 'mqtt';
 import { matches, topicError } from '../../../core/routing/topic.ts';
+import { joined } from '../../../std/joined.ts';
+import { PacketType } from '../codec/frame.ts';
 import { USER_PROPERTIES_MAX } from '../codec/properties.ts';
-import type { OwnMessage } from '../handlers/own-publisher.ts';
+import type { MessageReceipt, OwnMessage } from '../handlers/own-publisher.ts';
 import { knownPath } from '../state/subscription-path.ts';
 import type { BridgeCounters, BridgeDrop } from './bridge-metrics.ts';
+import type { IncomingReceipts } from './incoming-receipts.ts';
 import { fromRemote } from './message-properties.ts';
 import type { BridgeRule } from './settings.ts';
 import { mapTopic } from './topic-mapping.ts';
@@ -25,8 +28,12 @@ export interface IncomingOptions {
   readonly packetBytesMax: number;
   readonly counters: BridgeCounters;
   publish(message: OwnMessage, done: (error: Error | null) => void): void;
-  /** Sends PUBACK. */
-  acknowledge(packetId: number): void;
+  /** Which QoS 2 messages have come. */
+  readonly receipts: IncomingReceipts;
+  /** Whether the remote broker says that it has the session; else the DUP flag says which message is a new one. */
+  readonly tellsSession: boolean;
+  /** Sends PUBACK, PUBREC or PUBCOMP. */
+  acknowledge(type: number, packetId: number): void;
   /** Something could not be taken: the connection has to end, so that the remote broker sends it again. */
   failed(reason: string): void;
 }
@@ -40,6 +47,7 @@ interface Rule extends BridgeRule {
 }
 
 interface Pending {
+  readonly type: number;
   readonly packetId: number;
   isDone: boolean;
 }
@@ -50,10 +58,10 @@ const acknowledgedLater = new Error('acknowledged later');
 export class Incoming {
   readonly #options: IncomingOptions;
   readonly #rules: readonly Rule[];
-  /** QoS 1 messages of this connection in the order in which they came: so they are acknowledged [MQTT-4.6.0-2]. */
+  /** Messages of this connection in the order in which they came: so they are acknowledged [MQTT-4.6.0-2], [MQTT-4.6.0-3]. */
   #pending: Pending[] = [];
-  /** QoS 2 messages that are being taken, by packet identifier. */
-  readonly #releasing = new Map<number, Next[]>();
+  /** What came before it was known which messages had come; null: that is known. */
+  #early: (() => void)[] | null = [];
   /** MQTT.js waits for it: nothing more is read. */
   #held: Next | null = null;
   /** Counts connections: what was under way with the former one is not acknowledged on this one. */
@@ -69,12 +77,46 @@ export class Incoming {
     this.#connection += 1;
     this.#pending = [];
     this.#held = null;
+    this.#early = [];
   }
 
-  /** Takes a PUBLISH; of QoS 2 when it was released. */
+  /** The remote broker has let the bridge in; `isResumed`: it still has the session. */
+  begun(isResumed: boolean): void {
+    const connection = this.#connection;
+    this.#early = [];
+    const { receipts, failed } = this.#options;
+    receipts.open(isResumed).then(
+      () => {
+        if (connection !== this.#connection) return;
+        const early = this.#early ?? [];
+        this.#early = null;
+        for (const task of early) task();
+      },
+      (error: Error) => {
+        if (connection === this.#connection) failed(error.message);
+      },
+    );
+  }
+
+  /** PUBREL. */
+  released(packetId: number): void {
+    if (this.#early !== null) {
+      this.#early.push(() => this.released(packetId));
+      return;
+    }
+    const connection = this.#connection;
+    const { receipts, acknowledge, failed } = this.#options;
+    receipts.release(packetId, (error) => {
+      if (connection !== this.#connection) return;
+      if (error === null) acknowledge(PacketType.PUBCOMP, packetId);
+      else failed(`a message could not be released: ${error.message}`);
+    });
+  }
+
+  /** Takes a PUBLISH. */
   take(packet: IPublishPacket, next: Next): void {
     if (packet.qos === 1) this.#takeOnce(packet, next);
-    else if (packet.qos === 2) this.#takeReleased(packet, next);
+    else if (packet.qos === 2) this.#takeTwice(packet, next);
     else {
       for (const message of this.#messagesOf(packet)) this.#publish(message, () => undefined);
       next();
@@ -82,55 +124,85 @@ export class Incoming {
   }
 
   #takeOnce(packet: IPublishPacket, next: Next): void {
+    this.#publishAll(packet, null, this.#awaited(PacketType.PUBACK, packet.messageId ?? 0, next));
+  }
+
+  #takeTwice(packet: IPublishPacket, next: Next): void {
+    if (this.#early !== null) {
+      this.#early.push(() => this.#takeTwice(packet, next));
+      return;
+    }
+    const { receipts, tellsSession } = this.#options;
+    const packetId = packet.messageId ?? 0;
+    if (!receipts.has(packetId)) this.#takeNew(packet, this.#awaited(PacketType.PUBREC, packetId, next));
+    else if (tellsSession || packet.dup) receipts.again(packetId, this.#awaited(PacketType.PUBREC, packetId, next));
+    else {
+      // The identifier is of a session that the remote broker has lost.
+      const told = this.#awaited(PacketType.PUBREC, packetId, next);
+      receipts.release(packetId, (error) => (error === null ? this.#takeNew(packet, told) : told(error)));
+    }
+  }
+
+  #takeNew(packet: IPublishPacket, told: (error: Error | null) => void): void {
+    const { receipts } = this.#options;
+    const packetId = packet.messageId ?? 0;
+    const receipt = receipts.receiptOf(packetId);
+    if (receipt !== null) {
+      this.#publishAll(packet, receipt, told);
+      return;
+    }
+    receipts.begin(packetId);
+    this.#publishAll(packet, null, (error) => {
+      receipts.taken(packetId, error);
+      told(error);
+    });
+  }
+
+  /** Whom to tell when what was read may be confirmed; goes on reading while there is room. */
+  #awaited(type: number, packetId: number, next: Next): (error: Error | null) => void {
     const { pendingMax, acknowledge } = this.#options;
-    const pending: Pending = { packetId: packet.messageId ?? 0, isDone: false };
+    const pending: Pending = { type, packetId, isDone: false };
     const connection = this.#connection;
     this.#pending.push(pending);
-    this.#publishAll(packet, (error) => {
+    if (this.#pending.length >= pendingMax) this.#held = next;
+    else next(acknowledgedLater);
+    return (error) => {
       if (error !== null || connection !== this.#connection) return;
       pending.isDone = true;
-      while (this.#pending[0]?.isDone === true) acknowledge((this.#pending.shift() as Pending).packetId);
+      while (this.#pending[0]?.isDone === true) {
+        const { type: confirmed, packetId: of } = this.#pending.shift() as Pending;
+        acknowledge(confirmed, of);
+      }
       const held = this.#held;
       if (held === null || this.#pending.length >= pendingMax) return;
       this.#held = null;
       held(acknowledgedLater);
-    });
-    if (this.#pending.length >= pendingMax) this.#held = next;
-    else next(acknowledgedLater);
+    };
   }
 
-  /** MQTT.js sends PUBCOMP when it is told to go on, on the next connection if need be, and forgets the message only then. */
-  #takeReleased(packet: IPublishPacket, next: Next): void {
-    const packetId = packet.messageId ?? 0;
-    const earlier = this.#releasing.get(packetId);
-    if (earlier !== undefined) {
-      // Released once more over another connection, while the message is still being taken.
-      earlier.push(next);
+  /**
+   * `done` is told once, when all that the packet becomes is taken, or known not to be. The message with the receipt is the last one, and waits
+   * for the others: the receipt says that nothing is missing.
+   */
+  #publishAll(packet: IPublishPacket, receipt: MessageReceipt | null, done: (error: Error | null) => void): void {
+    const messages = [...this.#messagesOf(packet)];
+    const last = receipt === null ? undefined : messages.pop();
+    const proven = last === undefined || receipt === null ? null : { ...last, receipt };
+    const finish = (error: Error | null): void => {
+      if (error !== null) this.#options.failed(`a message could not be taken: ${error.message}`);
+      done(error);
+    };
+    const others = (error: Error | null): void => {
+      if (error !== null || proven === null) finish(error);
+      else this.#publish({ ...proven, publisherName: this.#options.receipts.publisherName }, finish);
+    };
+    if (messages.length === 0) {
+      if (proven === null) queueMicrotask(() => others(null));
+      else others(null);
       return;
     }
-    const waiting = [next];
-    this.#releasing.set(packetId, waiting);
-    this.#publishAll(packet, (error) => {
-      this.#releasing.delete(packetId);
-      if (error === null) for (const goOn of waiting) goOn();
-    });
-  }
-
-  /** `done` is told once, when all that the packet becomes is taken, or known not to be. */
-  #publishAll(packet: IPublishPacket, done: (error: Error | null) => void): void {
-    const messages = this.#messagesOf(packet);
-    let left = messages.length;
-    if (left === 0) queueMicrotask(() => done(null));
-    let failure: Error | null = null;
-    for (const message of messages) {
-      this.#publish(message, (error) => {
-        left -= 1;
-        failure ??= error;
-        if (left > 0) return;
-        if (failure !== null) this.#options.failed(`a message could not be taken: ${failure.message}`);
-        done(failure);
-      });
-    }
+    const each = joined(messages.length, others);
+    for (const message of messages) this.#publish(message, each);
   }
 
   #publish(message: OwnMessage, done: (error: Error | null) => void): void {

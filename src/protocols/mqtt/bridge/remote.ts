@@ -5,9 +5,10 @@
  * MQTT.js keeps what is under way with QoS 1 and 2 over a lost connection, with its packet identifiers, and sends it again; its own
  * reconnecting is not used, since it knows neither pauses that grow nor files that change.
  */
-import type { IClientPublishOptions, IConnackPacket, IPublishPacket, MqttClient } from 'mqtt';
+import type { IClientPublishOptions, IConnackPacket, IPublishPacket, MqttClient, Packet } from 'mqtt';
 import type { Logger } from '../../../observability/log.ts';
 import { toError } from '../../../std/errors.ts';
+import { isExactId, OtherIds } from './exact-ids.ts';
 import { ReconnectPause } from './reconnect-pause.ts';
 import { openSocket, type RemoteMaterial, readMaterial } from './remote-socket.ts';
 import { formatServerAddress, parseServerAddress, type ServerAddress } from './server-address.ts';
@@ -15,6 +16,7 @@ import type { BridgeSettings } from './settings.ts';
 
 /** What CONNACK says (3.2.2.3); below MQTT 5 the remote broker says nothing of the kind. */
 export interface RemoteLimits {
+  /** MQTT 3.1 does not say it: it is taken for granted there. */
   readonly isSessionPresent: boolean;
   readonly receiveMaximum: number;
   /** QoS 2 messages that it may be sent at a time. */
@@ -28,7 +30,13 @@ export interface RemoteEvents {
   connected(limits: RemoteLimits): void;
   /** `reason` for people. Also after an attempt that never came to `connected`. */
   disconnected(reason: string): void;
-  /** A PUBLISH; the next packet is read when `next` was called. Called with an error, it is read and this one not acknowledged. */
+  /** CONNACK has come, before anything else of the connection; `isResumed`: the remote broker has a session, or does not say. */
+  begun(isResumed: boolean): void;
+  /** PUBREC, or PUBCOMP with `isLast`, for an identifier that is not of MQTT.js. */
+  answered(packetId: number, isLast: boolean, reasonCode: number): void;
+  /** PUBREL; to be answered with PUBCOMP. */
+  released(packetId: number): void;
+  /** A PUBLISH, of QoS 2 too, to be confirmed by whoever takes it; the next packet is read when `next` was called. Called with an error, it is read and this one not acknowledged. */
   message(packet: IPublishPacket, next: (error?: Error) => void): void;
 }
 
@@ -70,6 +78,10 @@ export class Remote {
   #connectedAtMs = 0;
   #hasBridgeBit: boolean;
   #timer: NodeJS.Timeout | null = null;
+  /** CONNACK has come. MQTT.js says so when what was under way is confirmed. */
+  #isIn = false;
+  /** QoS 2 messages on their way through MQTT.js. */
+  readonly #twice = new WeakSet<IPublishPacket>();
 
   constructor(options: RemoteOptions) {
     const { settings } = options;
@@ -96,6 +108,12 @@ export class Remote {
   /** The one in use; only while connected. */
   get client(): MqttClient | null {
     return this.#state === 'connected' ? this.#client : null;
+  }
+
+  /** Writes whole packets beside those of MQTT.js, from CONNACK on; nothing happens without a connection. */
+  write(bytes: Buffer): void {
+    const stream: MqttClient['stream'] | undefined = this.#client?.stream;
+    if (this.#isIn && stream !== undefined && !stream.destroyed) stream.write(bytes);
   }
 
   start(): void {
@@ -164,6 +182,7 @@ export class Remote {
       reconnectPeriod: 0,
       resubscribe: false,
       queueQoSZero: false,
+      messageIdProvider: new OtherIds(),
       // As in `packets/mqtt-packet.ts`: some 7 MiB otherwise.
       writeCache: false,
       protocolVersion: version,
@@ -183,7 +202,11 @@ export class Remote {
           }
         : {}),
     });
-    client.handleMessage = (packet, callback) => events.message(packet, callback as (error?: Error) => void);
+    client.on('packetreceive', (packet) => this.#received(packet));
+    client.handleMessage = (packet, callback) => {
+      if (this.#twice.delete(packet)) packet.qos = 2;
+      events.message(packet, callback as (error?: Error) => void);
+    };
     client.on('packetsend', (packet) => {
       // MQTT.js has no option for it; its encoder does.
       if (packet.cmd === 'connect' && this.#hasBridgeBit) Object.assign(packet, { bridgeMode: true });
@@ -196,6 +219,33 @@ export class Remote {
     });
     client.on('close', () => this.#ended());
     return client;
+  }
+
+  /**
+   * MQTT.js would keep QoS 2 messages in memory until they are released, and forget them with the process. So it is shown them as if they
+   * were of QoS 1, and never sees that they are released.
+   */
+  #received(packet: Packet): void {
+    const { events } = this.#options;
+    if (packet.cmd === 'connack') {
+      const isAccepted = (packet.reasonCode ?? packet.returnCode ?? 0) === 0;
+      this.#isIn = isAccepted;
+      if (isAccepted) events.begun(this.#isResumed(packet.sessionPresent));
+    } else if (packet.cmd === 'publish' && packet.qos === 2) {
+      this.#twice.add(packet);
+      packet.qos = 1;
+    } else if (packet.cmd === 'pubrec' || packet.cmd === 'pubcomp') {
+      const packetId = packet.messageId ?? 0;
+      if (isExactId(packetId)) events.answered(packetId, packet.cmd === 'pubcomp', packet.reasonCode ?? 0);
+    } else if (packet.cmd === 'pubrel') {
+      Object.assign(packet, { cmd: 'pubrel here' });
+      events.released(packet.messageId ?? 0);
+    }
+  }
+
+  #isResumed(isSessionPresent: boolean): boolean {
+    const { version, cleanStart } = this.#options.settings;
+    return !cleanStart && (isSessionPresent || version === '3.1');
   }
 
   #openSocket(): ReturnType<typeof openSocket> {
@@ -225,7 +275,7 @@ export class Remote {
     const { receiveMaximum, maximumQoS, retainAvailable, maximumPacketSize } = properties ?? {};
     const { settings, events } = this.#options;
     events.connected({
-      isSessionPresent: sessionPresent,
+      isSessionPresent: this.#isResumed(sessionPresent),
       receiveMaximum: positiveOr(receiveMaximum, 65_535),
       qos2Max: settings.version === '5' ? 65_535 : settings.inflightQos2Max,
       maximumQos: maximumQoS === 0 || maximumQoS === 1 ? maximumQoS : 2,
@@ -239,6 +289,7 @@ export class Remote {
     const wasConnected = this.#state === 'connected';
     const pauseMs = wasConnected ? this.#pause.ended(performance.now() - this.#connectedAtMs) : this.#pause.failed();
     this.#state = 'waiting';
+    this.#isIn = false;
     this.#lastProblem = this.#problem === '' ? 'the connection was closed' : this.#problem;
     this.#timer = setTimeout(() => void this.#attempt(), pauseMs);
     this.#options.events.disconnected(this.#lastProblem);

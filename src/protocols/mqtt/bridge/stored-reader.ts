@@ -2,14 +2,16 @@
  * Reads the stream of a bridge in order, some messages ahead, and keeps the place up to which the remote broker has confirmed them. Thread:
  * the worker that has the bridge.
  *
- * The place is an offset cursor of the group `bridge.<name>`. It is written some time after it moved: what was confirmed in between is
- * sent again after a crash.
+ * The place is an offset cursor of the group `bridge.<name>`. It is written some time after it moved: what was confirmed in between with QoS 1
+ * is sent again after a crash. That a QoS 2 message was received is written at once, and before the remote broker is told to release it.
  */
 import { batchSizeAt, isCompressed } from '../../../core/batch/batch-format.ts';
 import { RecordCursor } from '../../../core/batch/record-cursor.ts';
 import type { Cursors } from '../../../core/ports/cursors.ts';
 import type { StreamPartition } from '../../../core/ports/stream-store.ts';
 import { StorageError } from '../../../core/streams/storage-error.ts';
+import { exactIdsWithout } from './exact-ids.ts';
+import { decodeExactPlace, encodeExactPlace } from './exact-place.ts';
 import { decodeStored, type StoredMessage } from './stored-record.ts';
 
 export interface StoredEntry {
@@ -21,6 +23,8 @@ export interface StoredEntry {
 export interface StoredReaderOptions {
   readonly bridge: string;
   readonly cursors: Cursors;
+  /** Messages that are under way at a time, at most. */
+  readonly window: number;
   /** The stream; asked again after it went out of service. Rejects with StorageError. */
   open(): Promise<StreamPartition>;
   /** There is more to take. */
@@ -57,6 +61,19 @@ export class StoredReader {
   #deletedAtMs = 0;
   #end = 0;
   #isReading = false;
+  /** QoS 2 messages that the remote broker has, behind the place. */
+  readonly #received = new Set<number>();
+  /** Below it a former life may have sent messages. */
+  #doubtEnd = 0;
+  /** Hash of the server that knows the identifiers of what is under way. */
+  #server = 0;
+  /** The one that is written down. */
+  #storedServer = 0;
+  /** That server may know identifiers of which nothing is known here. */
+  #isStrange = false;
+  /** Whom to tell when what was received is durable. */
+  #waiting: (() => void)[] = [];
+  #isCommitDue = false;
   #isAtEnd = false;
   #isCommitting = false;
   #isStopped = false;
@@ -96,6 +113,55 @@ export class StoredReader {
     this.#commitTimer ??= setTimeout(() => void this.#commit(), commitMs);
   }
 
+  /** The remote broker has a QoS 2 message; `stored` is told when that is durable. */
+  received(offset: number, stored: () => void): void {
+    this.#received.add(offset);
+    this.#commitNow(stored);
+  }
+
+  /** Whether the remote broker has it, as a former life has written down. */
+  wasReceived(offset: number): boolean {
+    return this.#received.has(offset);
+  }
+
+  /** Whether a former life may have sent it. */
+  isDoubtful(offset: number): boolean {
+    return offset < this.#doubtEnd;
+  }
+
+  /**
+   * A connection to `server` begins, which still has the session or not. Answers identifiers that it may know from what is not there any more:
+   * they are to be released, and `released` is to be called. `inUse`: those of what is under way. Nothing is to be sent before `isReadyFor`.
+   */
+  prepare(server: number, isResumed: boolean, inUse: ReadonlySet<number>): readonly number[] {
+    const isOther = server !== this.#server;
+    this.#server = server;
+    if (isOther) this.#isStrange = true;
+    // It was sent nothing of what is stored.
+    if (isOther) this.#doubtEnd = 0;
+    if (!isResumed) {
+      this.#isStrange = false;
+      // Whatever it had received may be lost with it.
+      this.#received.clear();
+    }
+    if (!this.#isStrange) {
+      if (!this.isReadyFor(server)) this.released();
+      return [];
+    }
+    const ids = exactIdsWithout(this.#confirmed, this.#doubtEnd);
+    return isOther ? ids : ids.filter((packetId) => !inUse.has(packetId));
+  }
+
+  /** It is written down to which server things are sent, and it knows no identifiers that are not known here. */
+  isReadyFor(server: number): boolean {
+    return !this.#isStrange && this.#storedServer === server;
+  }
+
+  released(): void {
+    this.#isStrange = false;
+    this.#commitNow(() => this.#options.arrived());
+  }
+
   /** Looks how much waits, while nothing is read: the remote broker is away. */
   async refresh(): Promise<void> {
     if (this.#isAtEnd || this.#isReading || this.#isStopped) return;
@@ -110,7 +176,7 @@ export class StoredReader {
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
     if (this.#commitTimer !== null) clearTimeout(this.#commitTimer);
     this.#commitTimer = null;
-    if (this.#confirmed > this.#committed) await this.#commit();
+    if (this.#confirmed > this.#committed || this.#waiting.length > 0) await this.#commit();
   }
 
   async #begin(): Promise<void> {
@@ -120,7 +186,16 @@ export class StoredReader {
     const kept = found?.cursor?.offset ?? logStartOffset;
     // A store that forgot its end, as one in memory does, begins anew.
     const from = kept > logEndOffset ? logStartOffset : kept;
-    this.#skipTo(Math.max(from, logStartOffset), Math.max(0, logStartOffset - from));
+    const lost = Math.max(0, logStartOffset - from);
+    const known = from === kept ? decodeExactPlace(found?.cursor?.metadata ?? '', kept) : null;
+    if (known !== null) {
+      for (const offset of known.received) this.#received.add(offset);
+      this.#doubtEnd = kept + known.window;
+      this.#server = known.server;
+      this.#storedServer = known.server;
+      this.#isStrange = lost > 0;
+    }
+    this.#skipTo(Math.max(from, logStartOffset), lost);
     this.#deleted = logStartOffset;
     this.#end = logEndOffset;
     this.#listen();
@@ -199,8 +274,11 @@ export class StoredReader {
   /** The store has let go of records that were not read yet. */
   async #backInRange(): Promise<void> {
     const { logStartOffset, logEndOffset } = await this.#partition.places();
-    if (this.#next < logStartOffset) this.#skipTo(logStartOffset, logStartOffset - this.#next);
-    else if (this.#next > logEndOffset) {
+    if (this.#next < logStartOffset) {
+      // What was under way may be among them.
+      this.#isStrange = true;
+      this.#skipTo(logStartOffset, logStartOffset - this.#next);
+    } else if (this.#next > logEndOffset) {
       this.#confirmed = logStartOffset;
       this.#next = logStartOffset;
     }
@@ -220,16 +298,36 @@ export class StoredReader {
     }
   }
 
+  #commitNow(stored: () => void): void {
+    this.#waiting.push(stored);
+    if (this.#isCommitDue || this.#isCommitting) return;
+    this.#isCommitDue = true;
+    // Those of one turn together.
+    setImmediate(() => {
+      this.#isCommitDue = false;
+      void this.#commit();
+    });
+  }
+
   async #commit(): Promise<void> {
     this.#commitTimer = null;
-    if (this.#isCommitting || this.#confirmed <= this.#committed) return;
+    if (this.#isCommitting || (this.#confirmed <= this.#committed && this.#waiting.length === 0)) return;
     this.#isCommitting = true;
-    const { cursors, troubled } = this.#options;
+    const { cursors, troubled, window } = this.#options;
     const partition = this.#partition;
     const offset = this.#confirmed;
+    for (const received of this.#received) if (received < offset) this.#received.delete(received);
+    let waiting = this.#waiting;
+    this.#waiting = [];
+    const server = this.#isStrange ? 0 : this.#server;
+    const metadata = encodeExactPlace({ window, server, received: [...this.#received] }, offset);
     try {
-      await cursors.commit(this.#group, null, [{ stream: partition.name, offset }]);
+      await cursors.commit(this.#group, null, [{ stream: partition.name, offset, metadata }]);
       this.#committed = offset;
+      this.#storedServer = server;
+      const told = waiting;
+      waiting = [];
+      for (const stored of told) stored();
       const nowMs = performance.now();
       if (offset > this.#deleted && nowMs - this.#deletedAtMs > deleteMs) {
         this.#deletedAtMs = nowMs;
@@ -237,11 +335,14 @@ export class StoredReader {
       }
     } catch (error) {
       troubled(`cannot keep the place: ${(error as Error).message}`);
-    } finally {
+      this.#waiting.unshift(...waiting);
       this.#isCommitting = false;
+      if (!this.#isStopped) this.#commitTimer ??= setTimeout(() => void this.#commit(), commitMs);
+      return;
     }
-    if (this.#confirmed > this.#committed && !this.#isStopped) {
-      this.#commitTimer ??= setTimeout(() => void this.#commit(), commitMs);
-    }
+    this.#isCommitting = false;
+    if (this.#isStopped) return;
+    if (this.#waiting.length > 0) void this.#commit();
+    else if (this.#confirmed > this.#committed) this.#commitTimer ??= setTimeout(() => void this.#commit(), commitMs);
   }
 }

@@ -10,6 +10,7 @@ import type { BrokerServices } from '../../../core/ports/services.ts';
 import type { StreamStore } from '../../../core/ports/stream-store.ts';
 import { topicError } from '../../../core/routing/topic.ts';
 import type { ClientValues, TopicRewrite } from '../../../core/routing/topic-rewrite.ts';
+import { innerName, innerTopicError } from '../../../core/tenants/tenant-names.ts';
 import type { Logger } from '../../../observability/log.ts';
 import { toError } from '../../../std/errors.ts';
 import type { TimingWheel } from '../../../std/timing-wheel.ts';
@@ -33,7 +34,6 @@ const retryMs = 5_000;
 export interface DelayedPublishingOptions {
   readonly workerIndex: number;
   readonly settings: DelayedSettings;
-  readonly rewrite: TopicRewrite | null;
   readonly router: Router;
   readonly ownPublisher: OwnPublisher;
   readonly store: StreamStore;
@@ -53,6 +53,8 @@ export interface DelayedRequest {
   readonly run: Run;
   readonly permissions: Permissions;
   readonly values: ClientValues;
+  /** Null when nothing is renamed. */
+  readonly rewrite: TopicRewrite | null;
 }
 
 export class DelayedPublishing {
@@ -77,6 +79,11 @@ export class DelayedPublishing {
     if (workerIndex !== 0) return;
     // What waits from before is published without anybody asking for it.
     void this.read();
+  }
+
+  /** Messages of the node that wait for their time; see `DelayedUsage` for how exact it is. */
+  get waitingCount(): number {
+    return this.usage.total(Date.now());
   }
 
   /** False: hold publishers of delayed messages back until `whenRoom` calls. */
@@ -122,8 +129,8 @@ export class DelayedPublishing {
     this.usage.close();
   }
 
-  private delayedOf({ path, run, permissions, values }: DelayedRequest, nowMs: number): DelayedRun | number {
-    const { settings, rewrite, access, log } = this.options;
+  private delayedOf({ path, run, permissions, values, rewrite }: DelayedRequest, nowMs: number): DelayedRun | number {
+    const { settings, access, log } = this.options;
     if (!settings.enabled) return ReasonCode.TOPIC_NAME_INVALID;
     const parsed = parseDelayedTopic(path, nowMs, settings.delaySMax * 1000);
     if (typeof parsed === 'string') {
@@ -134,6 +141,7 @@ export class DelayedPublishing {
     if (topic === null || topicError(topic) !== undefined || topic.startsWith('$'))
       return ReasonCode.TOPIC_NAME_INVALID;
     const { identity } = permissions;
+    if (innerTopicError(innerName(identity.tenant, topic)) !== undefined) return ReasonCode.TOPIC_NAME_INVALID;
     if (!permissions.mayPublish(topic, (run.detailA >> 1) & 3, (run.detailA & 1) === 1)) {
       access.audit({ kind: 'publish-denied', identity, subject: topic });
       return ReasonCode.NOT_AUTHORIZED;

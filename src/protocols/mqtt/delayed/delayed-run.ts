@@ -18,10 +18,10 @@ export function takeDelayedRun(
   ids: Uint16Array,
   qos: number,
 ): number {
-  const { permissions, values, session } = client;
+  const { permissions, values, rewrite, session } = client;
   if (permissions === null) return ReasonCode.NOT_AUTHORIZED;
   let answer: PendingAnswer | null = null;
-  const reasonCode = delayed.accept({ path, run, permissions, values }, (code) => {
+  const reasonCode = delayed.accept({ path, run, permissions, values, rewrite }, (code) => {
     if (answer !== null) release(client, session, answer, code);
   });
   if (reasonCode === 0 && qos > 0) answer = holdAnswer(client, ids, run.count, qos);

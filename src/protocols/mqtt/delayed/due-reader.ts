@@ -9,6 +9,7 @@ import type { AccessControl } from '../../../core/ports/access.ts';
 import type { StreamPartition } from '../../../core/ports/stream-store.ts';
 import { PartitionReader } from '../../../core/queues/partition-reader.ts';
 import type { StoredMessage } from '../../../core/queues/stored-message.ts';
+import { innerSession } from '../../../core/tenants/tenant-names.ts';
 import type { Logger } from '../../../observability/log.ts';
 import { toError } from '../../../std/errors.ts';
 import { type TimingWheel, WheelTimer } from '../../../std/timing-wheel.ts';
@@ -133,8 +134,10 @@ export class DueReader {
   private publish(offset: number, message: DueMessage): void {
     const { identity, topic, payload, qos, retain, properties } = message;
     const { ownPublisher, metrics, log } = this.options;
-    const publisherName = identity.clientId;
-    ownPublisher.publish({ topic, payload, qos, retain, properties, publisher: null, publisherName }, (error) => {
+    const { tenant, clientId } = identity;
+    const publisherName = innerSession(tenant, clientId);
+    const own = { topic, tenant, payload, qos, retain, properties, publisher: null, publisherName };
+    ownPublisher.publish(own, (error) => {
       if (this.isClosed) return;
       if (error === null) {
         metrics.count('published');

@@ -53,6 +53,11 @@ export class SharedUsage {
     return this.usage.of(tenant, nowMs);
   }
 
+  /** Messages of all tenants. */
+  total(nowMs: number): number {
+    return this.usage.total(nowMs);
+  }
+
   add(tenant: string, dueMs: number, nowMs: number, count: number, bytes: number): void {
     const span = { tenant, endMs: spanEnd(dueMs, nowMs), count, bytes };
     this.usage.add(span);

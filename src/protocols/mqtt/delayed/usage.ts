@@ -66,6 +66,13 @@ export class DelayedUsage {
     return usage;
   }
 
+  /** Messages of all tenants. */
+  total(nowMs: number): number {
+    let count = 0;
+    for (const tenant of [...this.tenants.keys()]) count += this.of(tenant, nowMs).count;
+    return count;
+  }
+
   spans(nowMs: number): readonly UsageSpan[] {
     const found: UsageSpan[] = [];
     for (const tenant of [...this.tenants.keys()]) {

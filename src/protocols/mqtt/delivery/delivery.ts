@@ -5,6 +5,7 @@
  * QoS 1 and 2 wait in the session, bounded by count and bytes.
  */
 import { Run } from '../../../core/broker/run.ts';
+import { tenantPrefixLength } from '../../../core/tenants/tenant-names.ts';
 import { writeAcknowledgement } from '../codec/acknowledgements.ts';
 import { frameLength, PacketType } from '../codec/frame.ts';
 import { decodePublish, type PublishView } from '../codec/publish.ts';
@@ -14,6 +15,7 @@ import { MessageQueue } from '../state/message-queue.ts';
 import { Flight } from '../state/outgoing-window.ts';
 import type { Link, Session } from '../state/session.ts';
 import type { StoredMessage } from '../state/stored-message.ts';
+import { knownPath } from '../state/subscription-path.ts';
 import type { SlowSubscriptions } from '../system/slow-subscriptions.ts';
 import { RunEncoder, type Variant } from './run-encoder.ts';
 import { fillRunWithFrame, nextOwnSequence } from './run-of-frame.ts';
@@ -215,7 +217,9 @@ export class Delivery {
     rewrite(frame, 0, message.bytes, view, options);
     const run = new Run();
     fillRunWithFrame(run, frame, message.layout);
-    run.topicBytes = message.bytes.subarray(view.topicStart, view.topicStart + view.topicLength);
+    const topicBytes = message.bytes.subarray(view.topicStart, view.topicStart + view.topicLength);
+    const tenant = message.share === null ? '' : tenantPrefixOf(message.share);
+    run.topicBytes = tenant === '' ? topicBytes : Buffer.concat([Buffer.from(tenant), topicBytes]);
     run.topic = run.topicBytes.toString();
     run.sequence = nextOwnSequence();
     return run;
@@ -446,6 +450,12 @@ export interface RetainedDelivery {
   /** Subscription identifier, 0 for none. */
   readonly identifier: number;
   readonly expiresAtS: number;
+}
+
+/** What stands in front of the inner names of topics of the tenant whose shared subscription it is. */
+function tenantPrefixOf(share: string): string {
+  const { filter } = knownPath(share);
+  return filter.slice(0, tenantPrefixLength(filter));
 }
 
 /** Seconds that a message has still to live [MQTT-3.3.2-6]: -1 for ever, 0 none. */

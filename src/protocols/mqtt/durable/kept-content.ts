@@ -51,7 +51,8 @@ export function encodeIdentity(identity: Identity | undefined): Buffer | null {
 export function decodeIdentity(content: Buffer | null): Identity | null {
   const read = content === null ? null : (parsed(content) as Partial<Identity> | null);
   if (read === null) return null;
-  const { tenant, user, clientId, address, mechanism, certificateName, groups, isSuperuser, isLocal } = read;
+  const { tenant, user, clientId, address, mechanism, certificateName, groups, isSuperuser, isLocal, needsAccount } =
+    read;
   const texts = [tenant, user, clientId, address, mechanism, certificateName];
   if (!texts.every((text) => typeof text === 'string') || !Array.isArray(groups)) return null;
   return {
@@ -59,6 +60,7 @@ export function decodeIdentity(content: Buffer | null): Identity | null {
     groups: groups.filter((group) => typeof group === 'string'),
     isSuperuser: isSuperuser === true,
     isLocal: isLocal === true,
+    ...(needsAccount === true && { needsAccount }),
   };
 }
 

@@ -126,8 +126,8 @@ export class KeptGroups implements MembershipStore {
   /** See `DurableGroupsOptions.keyHashOf`: as `runKeys` for live groups. */
   keyHashOf(message: MessageView): number {
     viewKept(message, view);
-    const { propertiesStart, propertiesLength } = view;
-    const { bytes, topicStart, topicLength } = message;
+    const { propertiesStart, propertiesLength, topicStart, topicLength } = view;
+    const { bytes } = message;
     const found = hashOfProperty(bytes, propertiesStart, propertiesStart + propertiesLength, this.#keyProperty);
     return found ?? hashBytes(bytes, topicStart, topicStart + topicLength);
   }

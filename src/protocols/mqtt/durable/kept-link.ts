@@ -4,6 +4,7 @@
  */
 
 import { matches } from '../../../core/routing/topic.ts';
+import type { MessageView } from '../../../core/sessions/message-record.ts';
 import type { SessionDelivery, SessionLink } from '../../../core/sessions/online-session.ts';
 import type { SessionSubscription } from '../../../core/sessions/session-entry.ts';
 import type { SessionError } from '../../../core/sessions/session-error.ts';
@@ -56,7 +57,7 @@ export class KeptLink implements SessionLink {
     viewKept(message, view);
     if (subscriptions.length === 0 && !this.#mayRead(message.bytes, grade)) return false;
     const retain = this.#asPublished && isKeptRetained(message) ? 1 : 0;
-    const identifiers = this.#identifiersFor(message.bytes);
+    const identifiers = this.#identifiersFor(message);
     const { expiresAtMs } = message;
     const dup = isDuplicate ? 1 : 0;
     return this.#delivery.sendKept(
@@ -107,11 +108,11 @@ export class KeptLink implements SessionLink {
   }
 
   /** [MQTT-3.3.4-5] those of matching subscriptions with QoS 0 go along. */
-  #identifiersFor(bytes: Buffer): Uint8Array | null {
+  #identifiersFor({ bytes, topicStart, topicLength }: MessageView): Uint8Array | null {
     const own = this.#identifiers;
     const more = this.#session?.lowIdentifiers ?? 0;
     if (more === 0 || this.#session === null || this.#link.layout !== 5) return own;
-    const topic = bytes.toString('utf8', view.topicStart, view.topicStart + view.topicLength);
+    const topic = bytes.toString('utf8', topicStart, topicStart + topicLength);
     const found: number[] = [];
     for (const { path, filter, options } of this.#session.subscriptions.values()) {
       const isLow = options.qos === 0 && options.identifier !== 0 && knownPath(path).kind !== 'shared';

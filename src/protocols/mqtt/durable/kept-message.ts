@@ -7,6 +7,7 @@
  */
 import type { Run } from '../../../core/broker/run.ts';
 import type { Grade, MessageRun, MessageView, NewMessage } from '../../../core/sessions/message-record.ts';
+import { tenantPrefixBytes } from '../../../core/tenants/tenant-names.ts';
 import { frameLength, headerLength } from '../codec/frame.ts';
 import { decodePublish, PublishView } from '../codec/publish.ts';
 import { copyKept } from '../codec/publish-rewrite.ts';
@@ -72,10 +73,12 @@ function headerOf(bytes: Buffer): Buffer {
   return header;
 }
 
-/** Describes a kept message as if it were a frame in the bytes of its record. */
+/** Describes a kept message as if it were a frame in the bytes of its record: with the topic as clients of its tenant know it. */
 export function viewKept(message: MessageView, target: PublishView): void {
-  target.topicStart = message.topicStart;
-  target.topicLength = message.topicLength;
+  const { topicStart, topicLength } = message;
+  const prefix = tenantPrefixBytes(message.bytes, topicStart, topicLength);
+  target.topicStart = topicStart + prefix;
+  target.topicLength = topicLength - prefix;
   target.payloadStart = message.bodyStart;
   target.payloadLength = message.bodyLength;
   const length = Math.max(0, message.headerLength - 1);

@@ -8,6 +8,7 @@
 import type { Route } from '../../../core/broker/route.ts';
 import type { Run } from '../../../core/broker/run.ts';
 import type { SessionSlots } from '../../../core/ports/session-slots.ts';
+import type { NewMessage } from '../../../core/sessions/message-record.ts';
 import { writeAcknowledgement } from '../codec/acknowledgements.ts';
 import { PacketType } from '../codec/frame.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
@@ -39,7 +40,10 @@ export function keepingOf(slots: SessionSlots, route: Route, session: Session | 
   return Keeping.WAIT;
 }
 
-/** Stores a run that was routed to everybody else, and answers its publisher when that is done. `ids`: its packet identifiers. Answers what waits. */
+/**
+ * Stores a run that was routed to everybody else, and answers its publisher when that is done. `ids`: its packet identifiers. With `isCopied`
+ * receipts of QoS 2 wait for the copies of the run: `prove` of the answer. Answers what waits.
+ */
 export function storeRun(
   client: ClientState,
   slots: SessionSlots,
@@ -47,6 +51,7 @@ export function storeRun(
   route: Route,
   ids: Uint16Array,
   qos: number,
+  isCopied = false,
 ): PendingAnswer | null {
   const { session } = client;
   const { own } = slots;
@@ -58,12 +63,21 @@ export function storeRun(
   const publisher = session.isKept ? session.clientId : '';
   const now = Date.now();
   if (qos === 2 && online !== null) {
-    let at = 0;
-    keptMessages(run, publisher, now, (message) => {
-      // Whether it came before was looked at with the first frame of the run, and no identifier comes twice in one.
-      online.publish(answer.ids[at], route.topic, message, (error) => tell(client, answer, error));
-      at += 1;
-    });
+    const messages: NewMessage[] = [];
+    keptMessages(run, publisher, now, (message) => messages.push(message));
+    const { topic } = route;
+    const prove = (failure: Error | null): void => {
+      // The connection may have ended meanwhile: its client repeats the message with the next one, and must find it known.
+      const refusal = failure ?? (online.canPublish ? null : new Error('Cannot store a receipt: the session has gone'));
+      for (const [at, message] of messages.entries()) {
+        // Whether it came before was looked at with the first frame of the run, and no identifier comes twice in one.
+        if (refusal === null) online.publish(answer.ids[at], topic, message, (error) => tell(client, answer, error));
+        else tell(client, answer, refusal);
+      }
+    };
+    // A message whose receipt is known is not copied any more when it comes again.
+    if (isCopied) answer.prove = prove;
+    else prove(null);
     return answer;
   }
   own.publishRun(readRun(run, publisher, now), answer.onStored);

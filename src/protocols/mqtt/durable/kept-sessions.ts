@@ -6,12 +6,16 @@
  * exclusive filter, or messages that came live and are not acknowledged.
  */
 import type { AccessControl, Permissions } from '../../../core/ports/access.ts';
+import type { SessionArriving, SessionDeparting } from '../../../core/ports/session-directory.ts';
 import type { SessionSlots, SessionUser } from '../../../core/ports/session-slots.ts';
 import type { DurableSessions, SessionTransfer } from '../../../core/sessions/durable-sessions.ts';
 import type { MessageView } from '../../../core/sessions/message-record.ts';
 import type { OnlineSession } from '../../../core/sessions/online-session.ts';
+import type { SessionDeparture } from '../../../core/sessions/session-departure.ts';
 import type { SessionSubscription, SessionWill } from '../../../core/sessions/session-entry.ts';
 import { SessionError } from '../../../core/sessions/session-error.ts';
+import type { SubscriptionClass } from '../../../core/sessions/session-table.ts';
+import { sessionOf } from '../../../core/tenants/tenant-names.ts';
 import type { Logger } from '../../../observability/log.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import type { Delivery } from '../delivery/delivery.ts';
@@ -24,7 +28,7 @@ import { isStored, knownPath } from '../state/subscription-path.ts';
 import { decodeIdentity, decodeWill, encodeIdentity, encodeWill, expiryMsOf } from './kept-content.ts';
 import type { KeptGroups } from './kept-groups.ts';
 import { KeptLink } from './kept-link.ts';
-import { optionsOf, SubscriptionKeeper } from './kept-subscriptions.ts';
+import { classOf, optionsOf, SubscriptionKeeper } from './kept-subscriptions.ts';
 import type { OpenRequest } from './open-request.ts';
 
 /** What it needs of the registry: the sessions in memory. */
@@ -36,6 +40,8 @@ export interface LiveSessions {
   claimExclusive(session: Session, path: string): void;
   /** The session leaves memory, its subscriptions the router. */
   forget(session: Session): void;
+  /** What is stored of subscriptions has changed. */
+  counted(): void;
   /** Ends the connection of the session's client without giving up its name, as another one has it. */
   cut(session: Session): void;
   /** Its time was over, or its end was waited for. */
@@ -73,6 +79,11 @@ interface Moving {
   readonly transfer: SessionTransfer;
 }
 
+interface Leaving {
+  readonly service: DurableSessions;
+  readonly departure: SessionDeparture;
+}
+
 const restoredPerTurn = 10_000;
 
 export class KeptSessions implements SessionUser {
@@ -82,6 +93,8 @@ export class KeptSessions implements SessionUser {
   /** What happens to one name happens one after the other. */
   readonly #lanes = new Map<string, Promise<unknown>>();
   readonly #moving = new Map<string, Moving>();
+  /** On their way to other nodes. */
+  readonly #leaving = new Map<string, Leaving>();
   readonly #keepers = new WeakMap<Session, SubscriptionKeeper>();
 
   constructor(options: KeptSessionsOptions) {
@@ -123,6 +136,8 @@ export class KeptSessions implements SessionUser {
     const { clientId, clean, expiryS, inflightMax, will, permissions, link } = request;
     // A client that connects again and again does not wait for the connections that it has given up.
     if (link.connection.closed) throw goneError(clientId);
+    // A move to this node that was cut, and the node is alone now: there is no other copy.
+    this.settleArrival(clientId, null);
     const former = live.find(clientId);
     if (former !== undefined) {
       if (former.link !== null) live.cut(former);
@@ -152,6 +167,7 @@ export class KeptSessions implements SessionUser {
     keptLink.bind(session);
     this.#keepers.set(session, new SubscriptionKeeper(session, service, this.groups));
     if (isPresent) this.#restore(session, service.subscriptionsOf(clientId));
+    await this.#joinAgain(session, service);
     log.debug('durable session is connected', { clientId, isPresent });
     return { session, isPresent };
   }
@@ -165,6 +181,21 @@ export class KeptSessions implements SessionUser {
       if (options === null || session.subscriptions.has(path)) continue;
       live.addSubscription(session, path, options);
       if (knownPath(path).kind === 'exclusive') live.claimExclusive(session, path);
+    }
+  }
+
+  /** A session that came from another node has its shared subscriptions, and is to be a member of the groups of this one. */
+  async #joinAgain(session: Session, service: DurableSessions): Promise<void> {
+    const { clientId, subscriptions } = session;
+    const shared = [...subscriptions.keys()].filter((path) => knownPath(path).kind === 'shared');
+    if (shared.length <= service.membershipCountOf(clientId)) return;
+    for (const path of shared) this.changed(session, path);
+    try {
+      await this.#keepers.get(session)?.stored();
+    } catch (error) {
+      if (!(error instanceof SessionError)) throw error;
+      // It has its other subscriptions, and this is tried again when the client comes again.
+      this.#options.log.warn('Session is in no shared group of this node', { clientId, error: error.message });
     }
   }
 
@@ -221,7 +252,10 @@ export class KeptSessions implements SessionUser {
       return;
     }
     keeper.stored().then(
-      () => done(0),
+      () => {
+        this.#options.live.counted();
+        done(0);
+      },
       (error: unknown) => {
         this.#failed(error, session.clientId);
         done(reasonOf(error));
@@ -264,6 +298,57 @@ export class KeptSessions implements SessionUser {
     });
   }
 
+  // ---- moving to another node
+
+  /** The session begins to move; null when there is none that is stored. */
+  depart(clientId: string): Promise<SessionDeparting | null> {
+    return this.#inLane(clientId, async () => {
+      const { live } = this.#options;
+      const session = live.find(clientId);
+      if (session?.isKept === true && session.link !== null) live.cut(session);
+      if (this.slots.ownerOf(clientId)?.hasExpired(clientId) === true) await this.#end(clientId);
+      const service = this.slots.ownerOf(clientId);
+      const departure = service === null ? null : await service.depart(clientId);
+      if (service === null || departure === null) return null;
+      this.#leaving.set(clientId, { service, departure });
+      return departure;
+    });
+  }
+
+  /** The other node has it. What only memory has goes to other members of its groups, or nowhere. */
+  departed(clientId: string): void {
+    const leaving = this.#leaving.get(clientId);
+    this.#leaving.delete(clientId);
+    leaving?.service.departed(leaving.departure).catch((error: unknown) => this.#failed(error, clientId));
+  }
+
+  /** A session comes; it is nobody's until `settleArrival`. Rejects with SessionError or StorageError. */
+  async arrive(clientId: string): Promise<SessionArriving> {
+    const service = await this.slots.open();
+    const arrival = await service.arrive(clientId);
+    return {
+      take: (part) => arrival.take(part),
+      finish: (epoch) =>
+        this.#inLane(clientId, async () => {
+          await arrival.finish(epoch);
+          // Of a copy that was here before.
+          const former = this.#options.live.find(clientId);
+          if (former !== undefined) this.#options.live.forget(former);
+        }),
+      abort: () => arrival.abort(),
+    };
+  }
+
+  /** See `SessionOwner.settleArrival`. */
+  settleArrival(clientId: string, epoch: number | null): void {
+    // There may be a copy in the slot of a former worker, too.
+    for (;;) {
+      const service = this.slots.ownerOf(clientId);
+      if (service === null || !service.isArriving(clientId)) return;
+      service.settleArrival(clientId, epoch);
+    }
+  }
+
   /** Whether the session is being handed over. */
   isMoving(clientId: string): boolean {
     return this.#moving.has(clientId);
@@ -282,6 +367,9 @@ export class KeptSessions implements SessionUser {
     const moving = this.#moving.get(clientId);
     this.#moving.delete(clientId);
     moving?.service.keep(moving.transfer);
+    const leaving = this.#leaving.get(clientId);
+    this.#leaving.delete(clientId);
+    leaving?.service.stay(leaving.departure);
   }
 
   /** Another worker has the newer copy: this one goes without a word. */
@@ -292,7 +380,7 @@ export class KeptSessions implements SessionUser {
       if (session !== undefined && session.link !== null) live.cut(session);
       if (session !== undefined) live.forget(session);
       await this.slots.ownerOf(clientId)?.remove(clientId);
-      log.info('an older copy of a durable session was removed', { clientId });
+      log.info('an older copy of a durable session was removed', sessionOf(clientId));
     }).catch((error: unknown) => this.#failed(error, clientId));
   }
 
@@ -311,6 +399,7 @@ export class KeptSessions implements SessionUser {
     for (const [index, clientId] of ids.entries()) {
       // There may be a million, and the thread has a heartbeat.
       if (index % restoredPerTurn === restoredPerTurn - 1) await new Promise((resolve) => setImmediate(resolve));
+      if (service.isArriving(clientId)) continue;
       const stored = service.subscriptionsOf(clientId);
       if (!stored.some(({ filter }) => isHeldInMemory(filter)) || live.find(clientId) !== undefined) continue;
       const session = live.create(clientId, inflightMax, true);
@@ -327,7 +416,7 @@ export class KeptSessions implements SessionUser {
       if (other === null || other === service) continue;
       const older = other.epochOf(clientId) < service.epochOf(clientId) ? other : service;
       await older.remove(clientId);
-      this.#options.log.info('an older copy of a durable session was removed', { clientId });
+      this.#options.log.info('an older copy of a durable session was removed', sessionOf(clientId));
     }
   }
 
@@ -343,7 +432,8 @@ export class KeptSessions implements SessionUser {
       return;
     }
     const publisher = live.find(clientId) ?? null;
-    ownPublisher.publish({ ...will, publisher, publisherName: clientId }, (error) => {
+    const { tenant } = permissions.identity;
+    ownPublisher.publish({ ...will, tenant, publisher, publisherName: clientId }, (error) => {
       // Otherwise it is kept, and comes again after the next start.
       if (error === null) done();
       else this.#failed(error, clientId);
@@ -362,6 +452,10 @@ export class KeptSessions implements SessionUser {
     return permissionsFrom(this.#options.access, this.slots.ownerOf(clientId)?.contentOf(clientId) ?? null);
   }
 
+  classOf(subscription: SessionSubscription): SubscriptionClass {
+    return classOf(subscription);
+  }
+
   keyHashOf(message: MessageView): number {
     return this.groups.keyHashOf(message);
   }
@@ -370,9 +464,14 @@ export class KeptSessions implements SessionUser {
     this.groups.groupIsKept(group, isKept);
   }
 
+  /** Names with which something is about to happen. */
+  get busyNames(): Iterable<string> {
+    return this.#lanes.keys();
+  }
+
   /** Whether something is about to happen to the name. */
   isBusy(clientId: string): boolean {
-    return this.#lanes.has(clientId) || this.#moving.has(clientId);
+    return this.#lanes.has(clientId) || this.#moving.has(clientId) || this.#leaving.has(clientId);
   }
 
   begin(online: OnlineSession): void {

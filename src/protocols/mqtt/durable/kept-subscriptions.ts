@@ -9,9 +9,10 @@
  */
 import type { DurableSessions, NewSubscription } from '../../../core/sessions/durable-sessions.ts';
 import type { SessionSubscription } from '../../../core/sessions/session-entry.ts';
+import type { SubscriptionClass } from '../../../core/sessions/session-table.ts';
 import type { Session } from '../state/session.ts';
 import type { SubscriptionOptions } from '../state/subscription.ts';
-import { knownPath } from '../state/subscription-path.ts';
+import { knownPath, parsePath } from '../state/subscription-path.ts';
 
 const asPublishedBit = 4;
 const derivedBit = 32;
@@ -26,6 +27,12 @@ export function optionsOf({ detail, noLocal, identifier }: SessionSubscription):
   const qos = Math.min(2, detail & 3) as 0 | 1 | 2;
   const retainHandling = Math.min(2, (detail >> 3) & 3) as 0 | 1 | 2;
   return { qos, noLocal, identifier, retainHandling, retainAsPublished: returnsRetained(detail) };
+}
+
+/** How it counts: an exclusive one is stored twice. */
+export function classOf({ filter, detail }: SessionSubscription): SubscriptionClass {
+  if ((detail & derivedBit) !== 0) return 'beside';
+  return filter.charCodeAt(0) === 0x24 && parsePath(filter)?.kind === 'shared' ? 'shared' : 'plain';
 }
 
 /** See above. */

@@ -23,6 +23,8 @@ export class PendingAnswer {
   failures: Map<number, number> | null = null;
   /** Others that have to say yes to all of them, see `release`. */
   holds = 0;
+  /** Stores the receipts of the run, or tells why not: they wait for its copies. Null: nothing waits so. */
+  prove: ((error: Error | null) => void) | null = null;
   #stored: AnswerStored | null = null;
   /** Told about parts of the run, in order, as whoever stores it does. Made once. */
   readonly onStored = (error: Error | null, _offset: number, count: number): void => {
@@ -37,6 +39,7 @@ export class PendingAnswer {
 
   giveBack(): void {
     this.#stored = null;
+    this.prove = null;
     this.failures = null;
     if (this.ids.length <= spareIdsMax && spares.length < sparesMax) spares.push(this);
   }

@@ -5,13 +5,14 @@
  * While the answer is awaited nothing is read from the client, as while its session is claimed; only between two AUTH packets
  * is it, and then AUTH and DISCONNECT alone are taken [MQTT-3.1.2-30].
  */
-import { defaultTenant, type LoginStep, type Permissions, type RefusalReason } from '../../../core/ports/access.ts';
+import type { LoginStep, Permissions, RefusalReason } from '../../../core/ports/access.ts';
 import { PacketType } from '../codec/frame.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import { generateAuth } from '../packets/generate.ts';
 import { parsePacket } from '../packets/parse.ts';
 import type { AuthPacket, ConnectPacket } from '../packets/types.ts';
 import { type ClientState, Phase } from './client-state.ts';
+import type { ClientTenant } from './tenant-choice.ts';
 
 const reasonCodes: Readonly<Record<RefusalReason, number>> = {
   'bad-credentials': ReasonCode.BAD_USER_NAME_OR_PASSWORD,
@@ -30,18 +31,19 @@ export interface LoginAnswers {
   refused(reasonCode: number): void;
 }
 
-/** Begins to find out who sent `packet`; one of `answers` is called once, at once or later, unless the client goes away. */
+/** Begins to find out whether who sent `packet` is who it says; one of `answers` is called once, at once or later, unless the client goes away. */
 export function authenticate(
   client: ClientState,
   packet: ConnectPacket,
-  clientId: string,
+  { tenant, clientId, user, needsAccount }: ClientTenant,
   answers: LoginAnswers,
 ): void {
-  const { authenticationMethod: method, authenticationData: data, username: user, password } = packet;
+  const { authenticationMethod: method, authenticationData: data, password } = packet;
   client.method = method;
   client.phase = Phase.CLAIMING;
   let isDecided = false;
-  const request = { tenant: defaultTenant, clientId, user, password, method, data, connection: client.connection };
+  const { connection } = client;
+  const request = { tenant, clientId, user, password, method, data, needsAccount, connection };
   client.login = client.host.access.login(request, (step) => {
     isDecided = true;
     if (client.connection.closed) return;

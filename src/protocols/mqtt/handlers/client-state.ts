@@ -12,6 +12,7 @@ import type { CloseReason, Connection } from '../../../core/ports/connection.ts'
 import type { ClientLimits, ClientPlace } from '../../../core/ports/limits.ts';
 import type { SessionSlots } from '../../../core/ports/session-slots.ts';
 import type { ClientValues, TopicRewrite } from '../../../core/routing/topic-rewrite.ts';
+import type { TenantNames } from '../../../core/tenants/tenant-names.ts';
 import type { Logger } from '../../../observability/log.ts';
 import { type TimingWheel, WheelTimer } from '../../../std/timing-wheel.ts';
 import type { ProtocolLevel } from '../codec/frame.ts';
@@ -31,6 +32,7 @@ import type { StreamFeatures } from '../streams/stream-features.ts';
 import type { SystemTopics } from '../system/system-topics.ts';
 import type { OwnPublisher } from './own-publisher.ts';
 import type { SessionRegistry } from './session-registry.ts';
+import type { TenantRules } from './tenant-rules.ts';
 
 /** What all connections of a worker share. */
 export interface ClientHost extends StreamFeatures {
@@ -47,8 +49,8 @@ export interface ClientHost extends StreamFeatures {
   readonly timers: TimingWheel;
   readonly system: SystemTopics;
   readonly settings: MqttSettings;
-  /** Null when there are no rules: nothing is renamed. */
-  readonly rewrite: TopicRewrite | null;
+  /** What the settings say of the clients of each tenant. */
+  readonly tenants: TenantRules;
   readonly log: Logger;
   readonly handshakeTimeoutMs: number;
   /** No new clients: the worker drains. */
@@ -79,6 +81,10 @@ export class ClientState implements Link {
   session: Session | null = null;
   /** What the client may do; null before it was let in. */
   permissions: Permissions | null = null;
+  /** How the broker names what belongs to its tenant; null in the default tenant, and before it was let in. */
+  names: TenantNames | null = null;
+  /** Rules that rename its topics; null when there are none. */
+  rewrite: TopicRewrite | null = null;
   /** Method of enhanced authentication that CONNECT named. */
   method: string | undefined = undefined;
   /** A login under way. */
@@ -209,7 +215,7 @@ export class ClientState implements Link {
     if (this.connection.closed) return;
     const { remoteAddress, remotePort } = this.connection;
     this.host.log.info('Connection refused a packet', {
-      clientId: this.session?.clientId,
+      clientId: this.permissions?.identity.clientId,
       remoteAddress,
       remotePort,
       detail,

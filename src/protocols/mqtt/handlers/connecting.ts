@@ -1,8 +1,8 @@
 /** CONNECT and CONNACK (sections 3.1 and 3.2). Thread: the connection's worker. */
-import { randomUUID } from 'node:crypto';
 import type { Permissions } from '../../../core/ports/access.ts';
 import { topicError } from '../../../core/routing/topic.ts';
 import type { ClientValues } from '../../../core/routing/topic-rewrite.ts';
+import { innerTopicError, namesOf, sessionOf } from '../../../core/tenants/tenant-names.ts';
 import { PacketType } from '../codec/frame.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import { enterByLimits, inflightLimit } from '../limits/entering.ts';
@@ -16,6 +16,7 @@ import type { Session } from '../state/session.ts';
 import { authenticate } from './authenticating.ts';
 import { type ClientState, Phase } from './client-state.ts';
 import { subscribeAutomatically } from './subscribing.ts';
+import { assignedId, sessionName, tenantOf } from './tenant-choice.ts';
 
 /** Handles the CONNECT that `frame` holds. */
 export function onConnect(client: ClientState, frame: Buffer): void {
@@ -32,35 +33,46 @@ export function onConnect(client: ClientState, frame: Buffer): void {
   client.level = packet.level;
   client.layout = packet.level === 5 ? 5 : 4;
   if (packet.maximumPacketSize !== undefined) client.packetBytesMax = packet.maximumPacketSize;
-  const refusal = refusalOf(client, packet);
-  if (refusal !== 0) {
-    refuse(client, refusal);
+  const { host, connection } = client;
+  const own = tenantOf(packet, connection, host.settings.tenants);
+  const clientId = own === null || own.clientId === '' ? assignedId() : own.clientId;
+  const name = own === null ? null : sessionName(own.tenant, clientId);
+  const refusal = refusalOf(client, packet, name);
+  if (own === null || name === null || refusal !== 0) {
+    refuse(client, refusal === 0 ? refusalOfName(client, packet, own === null) : refusal);
     return;
   }
-  const clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId;
-  authenticate(client, packet, clientId, {
-    refused: (reasonCode) => {
-      client.host.system.events.refused(client, { clientId, username: packet.username }, reasonCode);
-      refuse(client, reasonCode);
+  authenticate(
+    client,
+    packet,
+    { ...own, clientId },
+    {
+      refused: (reasonCode) => {
+        host.system.events.refused(client, { tenant: own.tenant, clientId, username: packet.username }, reasonCode);
+        refuse(client, reasonCode);
+      },
+      admitted: (permissions, data) => {
+        const entered = (): void => admit(client, packet, name, permissions, data);
+        enterByLimits(client, permissions.identity, entered, (reasonCode) => refuse(client, reasonCode));
+      },
     },
-    admitted: (permissions, data) => {
-      const entered = (): void => admit(client, packet, clientId, permissions, data);
-      enterByLimits(client, permissions.identity, entered, (reasonCode) => refuse(client, reasonCode));
-    },
-  });
+  );
 }
 
 /** It is known who the client is, and it may come in. */
 function admit(
   client: ClientState,
   packet: ConnectPacket,
-  clientId: string,
+  name: string,
   permissions: Permissions,
   data: Uint8Array | null,
 ): void {
-  const { rewrite } = client.host;
+  const { tenant, user, clientId } = permissions.identity;
+  const { rewrite } = client.host.tenants.of(tenant);
   client.permissions = permissions;
-  client.values = valuesOf(client, permissions.identity.user, clientId);
+  client.names = namesOf(tenant);
+  client.rewrite = rewrite;
+  client.values = valuesOf(client, user, clientId);
   // [MQTT-4.12.0-5] of the server's last message, which CONNACK carries.
   packet.authenticationData = data === null ? undefined : Buffer.from(data);
   const { will } = packet;
@@ -72,7 +84,12 @@ function admit(
     }
     will.topic = topic;
   }
-  accept(client, packet, clientId);
+  const inner = will === undefined ? undefined : client.names?.inner(will.topic);
+  if (inner !== undefined && innerTopicError(inner) !== undefined) {
+    refuse(client, ReasonCode.TOPIC_NAME_INVALID);
+    return;
+  }
+  accept(client, packet, name);
 }
 
 /** What placeholders of the settings stand for. The name is the proven one; an anonymous client has none. */
@@ -104,8 +121,17 @@ function refuse(client: ClientState, reasonCode: number): void {
   client.connection.close('refused');
 }
 
-/** 0, or the reason why this client cannot come in. */
-function refusalOf({ host, connection }: ClientState, packet: ConnectPacket): number {
+/** There is no tenant for the client, or its id is too long with its tenant in front. */
+function refusalOfName({ host, connection }: ClientState, packet: ConnectPacket, hasNoTenant: boolean): number {
+  if (!hasNoTenant) return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID;
+  const { clientId, username: user = '' } = packet;
+  const identity = { tenant: '', user, clientId, address: connection.remoteAddress };
+  host.access.audit({ kind: 'login-refused', identity, subject: 'The client may be in no tenant that it asks for' });
+  return ReasonCode.NOT_AUTHORIZED;
+}
+
+/** 0, or the reason why this client cannot come in. `name`: of its session, null when it can have none. */
+function refusalOf({ host, connection }: ClientState, packet: ConnectPacket, name: string | null): number {
   if (connection.isSurplus === true) return ReasonCode.SERVER_BUSY;
   if (host.isDraining) return packet.level === 5 ? ReasonCode.SERVER_SHUTTING_DOWN : ReasonCode.SERVER_UNAVAILABLE;
   const { authenticationMethod: method } = packet;
@@ -124,12 +150,12 @@ function refusalOf({ host, connection }: ClientState, packet: ConnectPacket): nu
   }
   // Whoever has a session here comes back to it, however full it is.
   const { registry, settings } = host;
-  if (registry.count < settings.sessionsMax || registry.has(packet.clientId)) return 0;
+  if (registry.count < settings.sessionsMax || (name !== null && registry.has(name))) return 0;
   host.limits.exceeded('sessions');
   return ReasonCode.QUOTA_EXCEEDED;
 }
 
-function accept(client: ClientState, packet: ConnectPacket, clientId: string): void {
+function accept(client: ClientState, packet: ConnectPacket, name: string): void {
   const { host, connection } = client;
   const { settings } = host;
   client.phase = Phase.CLAIMING;
@@ -137,7 +163,7 @@ function accept(client: ClientState, packet: ConnectPacket, clientId: string): v
   const aliasMaximum = Math.min(packet.topicAliasMaximum ?? 0, settings.topicAliasMaximumOut);
   if (aliasMaximum > 0) client.aliases = new OutgoingAliases(aliasMaximum);
   const request = {
-    clientId,
+    clientId: name,
     clean: packet.clean,
     expiryS: expiryOf(packet, settings.sessionExpiryMaxS),
     inflightMax: Math.min(packet.receiveMaximum ?? 65_535, settings.inflightMax, inflightLimit(client)),
@@ -196,7 +222,7 @@ function welcome(client: ClientState, packet: ConnectPacket, session: Session, p
   }
   if (session.online !== null) host.registry.kept?.begin(session.online);
   if (present) host.streams.resume(session);
-  if (host.settings.autoSubscribe.length > 0) subscribeAutomatically(client, session);
+  subscribeAutomatically(client, session);
 }
 
 /** [MQTT-3.1.2-24] CONNACK without what is for information alone, where that is too much; null when it is still too large. */
@@ -222,6 +248,7 @@ function addServerProperties(
   keepAliveS: number,
 ): void {
   const { settings } = client.host;
+  const { clientId } = sessionOf(session.clientId);
   if (session.expiryS !== (packet.sessionExpiryS ?? 0)) fields.sessionExpiryS = session.expiryS;
   if (settings.receiveMaximum !== 65_535) fields.receiveMaximum = settings.receiveMaximum;
   fields.maximumPacketSize = client.inputBytesMax;
@@ -229,11 +256,11 @@ function addServerProperties(
     fields.authenticationMethod = packet.authenticationMethod; // [MQTT-4.12.0-5]
     fields.authenticationData = packet.authenticationData;
   }
-  if (packet.clientId === '') fields.assignedClientId = session.clientId; // [MQTT-3.1.3-7]
+  if (packet.clientId === '') fields.assignedClientId = clientId; // [MQTT-3.1.3-7]
   if (settings.topicAliasMaximum > 0) fields.topicAliasMaximum = settings.topicAliasMaximum;
   if (keepAliveS !== packet.keepAliveS) fields.serverKeepAliveS = keepAliveS; // [MQTT-3.1.2-21]
   if (packet.requestResponseInformation === true) {
-    const topic = `response/${session.clientId}`;
+    const topic = `response/${clientId}`;
     // A server may leave it out (3.1.2.11.6), and must where the client's id leaves no room for it in a text.
     if (Buffer.byteLength(topic) <= textBytesMax) fields.responseInformation = topic;
   }

@@ -6,11 +6,13 @@
  * other work, since there may be millions; a publication meets the new rules at once in any case.
  */
 import type { AccessChange, AccessControl, Permissions } from '../../../core/ports/access.ts';
+import { plainName } from '../../../core/tenants/tenant-names.ts';
 import { decodePublish, PublishView } from '../codec/publish.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import type { Session } from '../state/session.ts';
 import type { StoredMessage } from '../state/stored-message.ts';
 import type { MqttSubscription } from '../state/subscription.ts';
+import { plainPath } from '../state/subscription-path.ts';
 
 /** What it needs of the sessions of its worker. */
 export interface PermissionHost {
@@ -89,13 +91,13 @@ export function recheck(host: PermissionHost, session: Session, isAnothers = fal
   const { permissions } = session;
   if (permissions === null) return [];
   const denied = [...session.subscriptions.values()].filter(
-    ({ filter, options }) => !permissions.maySubscribe(filter, options.qos),
+    ({ filter, options }) => !permissions.maySubscribe(plainName(filter), options.qos),
   );
   if (isAnothers) dropFlights(session, permissions);
   if (denied.length === 0 && !isAnothers) return denied;
   for (const { path } of denied) {
     host.unsubscribe(session, path);
-    host.access.audit({ kind: 'subscription-revoked', identity: permissions.identity, subject: path });
+    host.access.audit({ kind: 'subscription-revoked', identity: permissions.identity, subject: plainPath(path) });
   }
   dropDenied(session, permissions);
   return denied;

@@ -8,6 +8,7 @@
 import type { Route } from '../../../core/broker/route.ts';
 import { Run } from '../../../core/broker/run.ts';
 import type { SessionSlots } from '../../../core/ports/session-slots.ts';
+import { TOPIC_BYTES_MAX } from '../../../core/routing/topic.ts';
 import type { TopicRewrite } from '../../../core/routing/topic-rewrite.ts';
 import { writeAcknowledgement } from '../codec/acknowledgements.ts';
 import { frameLength, headerLength, PacketType } from '../codec/frame.ts';
@@ -71,7 +72,8 @@ export class Publishing {
       client.fail(ReasonCode.PROTOCOL_ERROR, 'A client sends no subscription identifier'); // [MQTT-3.3.4-6]
       return position;
     }
-    const { router, rewrite, slots, bindings } = client.host;
+    const { router, slots, bindings } = client.host;
+    const { rewrite } = client;
     const route = rewrite === null ? this.routeOf(client, buffer) : this.renamedRouteOf(client, buffer, rewrite);
     if (route === null) return position;
     if (view.qos === 2 && isRepeated(client, view.packetId)) return this.repeated(client, route, frameEnd);
@@ -88,8 +90,8 @@ export class Publishing {
     }
     run.publisher = client.session;
     if (this.isRefused || isBeyondLimits(client, route)) return this.notAllowed(client, ReasonCode.TOPIC_NAME_INVALID);
-    if (route.topic.charCodeAt(0) === 0x24) return this.hidden(client, route, position);
-    if (client.permissions?.mayPublish(route.topic, view.qos, view.retain === 1) !== true)
+    if (route.name.charCodeAt(0) === 0x24) return this.hidden(client, route, position);
+    if (client.permissions?.mayPublish(route.name, view.qos, view.retain === 1) !== true)
       return this.denied(client, route);
     const keeping = slots === null || view.qos === 0 ? Keeping.NONE : keepingOf(slots, route, client.session, view.qos);
     if (slots !== null && keeping === Keeping.WAIT) return this.waitForSlots(client, slots, position);
@@ -105,7 +107,8 @@ export class Publishing {
     if (!router.publish(route, run)) return this.suspend(client, position);
     client.countReceived(PacketType.PUBLISH, this.runCount);
     client.host.metrics.countMessagesReceived(view.qos, this.runCount);
-    const stored = slots !== null && keeping === Keeping.STORE ? this.store(client, slots, route) : null;
+    const stored =
+      slots !== null && keeping === Keeping.STORE ? this.store(client, slots, route, bound !== null) : null;
     const isLate =
       bindings !== null && bound !== null && copyRun(client, bindings, bound, run, this.ids, view.qos, stored);
     if (stored === null && !isLate && view.qos > 0) this.acknowledge(client, 0);
@@ -130,7 +133,7 @@ export class Publishing {
     }
     let { route } = client;
     if (route === null || !router.isRouteOf(route, buffer, view.topicStart, view.topicLength)) {
-      route = router.routeOf(buffer, view.topicStart, view.topicLength);
+      route = routeFor(client, buffer, view.topicStart, view.topicLength);
       if (route === null) {
         client.fail(ReasonCode.TOPIC_NAME_INVALID); // [MQTT-3.3.2-2]
         return null;
@@ -169,10 +172,10 @@ export class Publishing {
   private rename(client: ClientState, own: Route, rules: TopicRewrite): Renaming {
     const from = own.topicBytes;
     client.workBytes += from.length * renamingWork;
-    const name = rules.topic(own.topic, client.values);
-    if (name === own.topic) return { from, route: own, outcome: 'same' };
+    const name = rules.topic(own.name, client.values);
+    if (name === own.name) return { from, route: own, outcome: 'same' };
     const bytes = Buffer.from(name ?? '');
-    const route = client.host.router.routeOf(bytes, 0, bytes.length);
+    const route = routeFor(client, bytes, 0, bytes.length);
     return route === null ? { from, route: own, outcome: 'refused' } : { from, route, outcome: 'renamed' };
   }
 
@@ -253,7 +256,7 @@ export class Publishing {
     aliased.qos = view.qos;
     aliased.retain = view.retain;
     aliased.dup = 0;
-    aliased.topic = route.topicBytes;
+    aliased.topic = route.nameBytes;
     let written = 0;
     let firstBytes = 0;
     let uniform = true;
@@ -312,13 +315,13 @@ export class Publishing {
   }
 
   /** Answers what waits for it; null when nothing does. */
-  private store(client: ClientState, slots: SessionSlots, route: Route): PendingAnswer | null {
+  private store(client: ClientState, slots: SessionSlots, route: Route, isCopied: boolean): PendingAnswer | null {
     const { session } = client;
     const { qos } = this.view;
     if (session === null) return null;
     if (qos === 2 && session.online === null)
       for (let index = 0; index < this.runCount; index++) session.receivedIds.add(this.ids[index]);
-    const answer = storeRun(client, slots, this.run, route, this.ids, qos);
+    const answer = storeRun(client, slots, this.run, route, this.ids, qos, isCopied);
     if (!hasTooManyPending(client) && !this.hasTooManyReceived(client, session)) return answer;
     client.host.limits.exceeded('unfinished-messages');
     client.fail(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED);
@@ -374,7 +377,7 @@ export class Publishing {
   private denied(client: ClientState, route: Route): number {
     const { permissions, host } = client;
     if (permissions !== null) {
-      host.access.audit({ kind: 'publish-denied', identity: permissions.identity, subject: route.topic });
+      host.access.audit({ kind: 'publish-denied', identity: permissions.identity, subject: route.name });
     }
     const next = this.notAllowed(client, ReasonCode.NOT_AUTHORIZED);
     if (host.access.deniedPublish === 'disconnect' && (this.view.qos === 0 || client.level < 5)) {
@@ -445,6 +448,24 @@ function runCountLimit(
   if (!isWrittenAnew) return Math.min(runCountMax, shared);
   return Math.min(runCountMax, shared, Math.max(1, Math.floor(bytesMax / (frameBytes + topicBytes))));
 }
+
+/**
+ * The route of a topic as the client names it, or null when it is no valid one. Topics that begin with `$` are the server's in every tenant:
+ * their routes have no tenant, and are not published on.
+ */
+function routeFor({ host, names }: ClientState, buffer: Buffer, start: number, length: number): Route | null {
+  const { router } = host;
+  if (names === null || (length > 0 && buffer[start] === 0x24)) return router.routeOf(buffer, start, length);
+  const { prefixBytes } = names;
+  const innerLength = prefixBytes.length + length;
+  if (length === 0 || innerLength > TOPIC_BYTES_MAX) return null;
+  prefixBytes.copy(innerTopic, 0);
+  buffer.copy(innerTopic, prefixBytes.length, start, start + length);
+  return router.innerRouteOf(innerTopic, 0, innerLength);
+}
+
+/** A topic with its tenant, for the time of a look-up. */
+const innerTopic = Buffer.allocUnsafeSlow(TOPIC_BYTES_MAX);
 
 /** The topic is longer or deeper than the settings allow; nobody is looked at while they allow all that there is. */
 function isBeyondLimits({ host }: ClientState, route: Route): boolean {

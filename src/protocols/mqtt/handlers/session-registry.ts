@@ -5,8 +5,16 @@
 import type { ExclusiveClaims } from '../../../core/broker/exclusive-claims.ts';
 import type { Router } from '../../../core/broker/router.ts';
 import type { AccessControl } from '../../../core/ports/access.ts';
-import type { SessionDirectory, SessionOwner } from '../../../core/ports/session-directory.ts';
+import type {
+  SessionArriving,
+  SessionDeparting,
+  SessionDirectory,
+  SessionMoves,
+  SessionNames,
+  SessionOwner,
+} from '../../../core/ports/session-directory.ts';
 import type { SessionSlots } from '../../../core/ports/session-slots.ts';
+import { sessionOf } from '../../../core/tenants/tenant-names.ts';
 import type { Logger } from '../../../observability/log.ts';
 import { hashString } from '../../../std/hash.ts';
 import { type TimingWheel, WheelTimer } from '../../../std/timing-wheel.ts';
@@ -28,6 +36,7 @@ import { isStreamPath } from '../streams/stream-path.ts';
 import { strategyOf } from './group-settings.ts';
 import type { OwnPublisher } from './own-publisher.ts';
 import { PermissionChanges, recheck } from './permission-changes.ts';
+import { SubscriptionCounts } from './subscription-counts.ts';
 
 export const scope = 'mqtt';
 
@@ -46,7 +55,7 @@ export interface RegistryOptions {
   readonly log: Logger;
 }
 
-export class SessionRegistry implements SessionOwner {
+export class SessionRegistry implements SessionOwner, SessionMoves {
   readonly router: Router;
   private readonly sessions = new Map<string, Session>();
   private readonly directory: SessionDirectory;
@@ -65,7 +74,7 @@ export class SessionRegistry implements SessionOwner {
   private keptCount = 0;
   /** What is subscribed to is stored already. */
   private isRestoring = false;
-  private subscriptionCount = 0;
+  private readonly subscriptionCounts: SubscriptionCounts;
   /** The worker goes down: what its members of shared groups have not acknowledged is passed on to nobody. */
   isDraining = false;
   /** Told of sessions whose time was over. */
@@ -84,6 +93,7 @@ export class SessionRegistry implements SessionOwner {
     this.ownPublisher = options.ownPublisher;
     options.directory.register(scope, this);
     new PermissionChanges(this);
+    this.subscriptionCounts = new SubscriptionCounts(options.metrics, () => options.slots?.subscriptionCounts);
     this.kept = options.slots === null ? null : this.keptIn(options.slots);
   }
 
@@ -97,13 +107,18 @@ export class SessionRegistry implements SessionOwner {
         create: (clientId, inflightMax, isKept) => this.create(clientId, inflightMax, isKept),
         addSubscription: (session, path, subscription) => this.addSubscription(session, path, subscription),
         claimExclusive: (session, path) =>
-          this.exclusive.claim(knownPath(path).filter, session.clientId, () => undefined),
+          this.exclusive.claim(knownPath(path).filter, session.clientId, (isGranted) => {
+            // Somebody else has it since, on another node.
+            if (!isGranted) this.unsubscribe(session, path);
+          }),
         forget: (session) => this.forget(session),
+        counted: () => this.updateCounts(),
         cut: (session) => this.cut(session),
         ended: (clientId, isExpired) => this.ended(clientId, isExpired),
         found: (ids, epochs) => {
           this.directory.announce(scope, ids, epochs);
-          this.countSessions();
+          // They count when their slot serves.
+          slots.whenReady(() => this.updateCounts());
         },
       },
     });
@@ -167,7 +182,7 @@ export class SessionRegistry implements SessionOwner {
     } catch (error) {
       if (!(error instanceof Error) || !('code' in error)) throw error;
       if (!request.link.connection.closed)
-        this.log.warn('Cannot connect a durable session', { clientId, error: error.message });
+        this.log.warn('Cannot connect a durable session', { ...sessionOf(clientId), error: error.message });
       this.giveBack(clientId);
       answers.refused(refusalOf(error));
     }
@@ -201,7 +216,7 @@ export class SessionRegistry implements SessionOwner {
     const session = new Session(clientId, inflightMax, isKept);
     this.sessions.set(clientId, session);
     if (isKept) this.keptCount++;
-    this.countSessions();
+    this.updateCounts();
     return session;
   }
 
@@ -263,7 +278,7 @@ export class SessionRegistry implements SessionOwner {
   /** A stored session is no more. */
   private ended(clientId: string, isExpired: boolean): void {
     if (isExpired) this.onExpired(clientId);
-    this.countSessions();
+    this.updateCounts();
     this.giveBack(clientId);
   }
 
@@ -337,13 +352,14 @@ export class SessionRegistry implements SessionOwner {
     session.feeds?.close();
     if (session.shares !== null) this.kept?.groups.ended(session);
     session.feeds = null;
-    for (const subscription of session.subscriptions.values()) this.detach(session, subscription);
+    let left = session.subscriptions.size;
+    for (const subscription of session.subscriptions.values()) this.detach(session, subscription, --left === 0);
     session.subscriptions.clear();
     // Routes that nobody publishes to now may hold the session for long; not what it kept.
     session.window.clear();
     session.receivedIds.clear();
     session.queue = null;
-    this.countSessions();
+    this.updateCounts();
   }
 
   private publishWill(session: Session): void {
@@ -395,9 +411,8 @@ export class SessionRegistry implements SessionOwner {
     const subscription = new MqttSubscription(path, filter, this.subscriberOf(session), options);
     session.subscriptions.set(path, subscription);
     countLow(session, options, 1);
-    this.subscriptionCount++;
     session.subscriptionCount?.add(1);
-    this.metrics.block.set(this.metrics.subscriptions, this.subscriptionCount);
+    this.subscriptionCounts.added(session, group !== null);
     if (group === null) {
       // What a stream has comes from the storage.
       if (!isStreamPath(path)) this.router.subscribe(subscription);
@@ -434,13 +449,13 @@ export class SessionRegistry implements SessionOwner {
     if (subscription === undefined) return false;
     session.subscriptions.delete(path);
     countLow(session, subscription.options, -1);
-    this.detach(session, subscription);
+    this.detach(session, subscription, session.subscriptions.size === 0);
     session.feeds?.unsubscribed(path);
     if (session.isKept) this.kept?.changed(session, path);
     return true;
   }
 
-  private detach(session: Session, subscription: MqttSubscription): void {
+  private detach(session: Session, subscription: MqttSubscription, isLast: boolean): void {
     if (knownPath(subscription.path).kind === 'exclusive') {
       this.exclusive.release(subscription.filter, session.clientId);
     }
@@ -448,9 +463,8 @@ export class SessionRegistry implements SessionOwner {
       this.router.groups.leave(subscription.memberId);
       if (!session.isKept) this.kept?.groups.left(session, subscription.path);
     } else if (!isStreamPath(subscription.path)) this.router.unsubscribe(subscription);
-    this.subscriptionCount--;
     session.subscriptionCount?.add(-1);
-    this.metrics.block.set(this.metrics.subscriptions, this.subscriptionCount);
+    this.subscriptionCounts.removed(session, subscription.memberId !== 0, isLast);
   }
 
   private tellMembers(session: Session): void {
@@ -460,8 +474,10 @@ export class SessionRegistry implements SessionOwner {
       if (memberId !== 0) this.router.groups.statusChanged(memberId, () => this.passOnShared(session, true));
   }
 
-  private countSessions(): void {
+  /** Writes down how many sessions and subscriptions there are. */
+  updateCounts(): void {
     this.metrics.block.set(this.metrics.sessions, this.count);
+    this.subscriptionCounts.update();
   }
 
   // ---- moving between workers (SessionOwner)
@@ -520,7 +536,7 @@ export class SessionRegistry implements SessionOwner {
     if (session === undefined) {
       // Its time was over before the former owner had let go of it: the client gets a new one.
       const hasEnded = this.kept !== null && !this.kept.slots.has(clientId);
-      if (!hasEnded) this.log.error('Cannot take over a session: it was not installed', { clientId });
+      if (!hasEnded) this.log.error('Cannot take over a session: it was not installed', sessionOf(clientId));
       return;
     }
     restore(session, rest);
@@ -531,7 +547,60 @@ export class SessionRegistry implements SessionOwner {
   }
 
   dropCopy(name: string): void {
-    void this.kept?.dropCopy(name);
+    if (this.kept !== null) {
+      void this.kept.dropCopy(name);
+      return;
+    }
+    const session = this.sessions.get(name);
+    if (session === undefined) return;
+    this.cut(session);
+    this.forget(session);
+  }
+
+  // ---- moving between nodes (SessionMoves)
+
+  get moves(): SessionMoves {
+    return this;
+  }
+
+  names(): SessionNames {
+    const lasting = new Set(this.kept?.slots.ids());
+    // Whoever is about to have one asked before there were other nodes.
+    for (const name of this.kept?.busyNames ?? []) lasting.add(name);
+    const live = [...this.sessions.keys()].filter((name) => !lasting.has(name));
+    return { lasting: [...lasting], live };
+  }
+
+  async depart(name: string): Promise<SessionDeparting | null> {
+    const { kept } = this;
+    // What cannot be read at present is not lost.
+    if (kept !== null && (!kept.slots.isSettled || kept.slots.failure !== null))
+      throw kept.slots.failure ?? new Error('the stored sessions are not known yet');
+    const isKept = kept !== null && (kept.slots.has(name) || kept.isBusy(name));
+    const departing = isKept ? await kept.depart(name) : null;
+    // A session that is in memory alone ends here.
+    if (departing === null) this.discardLive(name);
+    return departing;
+  }
+
+  departed(name: string): void {
+    const session = this.sessions.get(name);
+    if (session !== undefined) {
+      session.will = null;
+      this.cut(session);
+      this.remove(session);
+    }
+    this.kept?.departed(name);
+  }
+
+  arrive(name: string): Promise<SessionArriving> {
+    const { kept } = this;
+    if (kept === null) return Promise.reject(new Error('sessions are not stored on this node'));
+    return kept.arrive(name);
+  }
+
+  settleArrival(name: string, epoch: number | null): void {
+    this.kept?.settleArrival(name, epoch);
   }
 
   discardSession(name: string): void | Promise<void> {

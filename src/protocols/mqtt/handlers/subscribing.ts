@@ -1,6 +1,9 @@
 /** SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11). Thread: the connection's worker. */
+
+import { defaultTenant } from '../../../core/ports/access.ts';
 import { filterError } from '../../../core/routing/topic.ts';
 import { literalValue } from '../../../core/routing/topic-rewrite.ts';
+import { innerFilterError } from '../../../core/tenants/tenant-names.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import type { RetainedDelivery } from '../delivery/delivery.ts';
 import { reasonName } from '../errors.ts';
@@ -10,7 +13,7 @@ import type { Subscription as Requested, SubscribePacket, UnsubscribePacket } fr
 import { RetainedReplay, type RetainedRequest } from '../state/retained-replay.ts';
 import type { Session } from '../state/session.ts';
 import type { SubscriptionOptions } from '../state/subscription.ts';
-import { knownPath, parsePath } from '../state/subscription-path.ts';
+import { innerPath, knownPath, parsePath, plainPath } from '../state/subscription-path.ts';
 import { subscribeToStream } from '../streams/stream-subscribing.ts';
 import type { ClientHost, ClientState } from './client-state.ts';
 
@@ -36,10 +39,11 @@ export function onSubscribe(client: ClientState, session: Session, packet: Subsc
   };
   const identifier = packet.subscriptionIdentifier ?? 0;
   for (const [index, asked] of packet.subscriptions.entries()) {
-    const requested = client.host.rewrite === null ? asked : renamed(client, asked);
-    const refusal = requested === null ? ReasonCode.TOPIC_FILTER_INVALID : refusalOf(client, session, requested);
+    const plain = client.rewrite === null ? asked : renamed(client, asked);
+    const refusal = plain === null ? ReasonCode.TOPIC_FILTER_INVALID : refusalOf(client, session, plain);
     reasonCodes.push(refusal === 0 ? asked.qos : refusal);
-    if (requested === null || refusal !== 0) continue;
+    if (plain === null || refusal !== 0) continue;
+    const requested = inTenant(client, plain);
     unfinished++;
     const subscribed = (isGranted: boolean): void => {
       if (isGranted) {
@@ -69,10 +73,15 @@ function renamed(client: ClientState, asked: Requested): Requested | null {
   return filter === null ? null : { ...asked, filter };
 }
 
+/** From here on the subscription has its inner name. */
+function inTenant({ names }: ClientState, requested: Requested): Requested {
+  return names === null ? requested : { ...requested, filter: innerPath(names, requested.filter) };
+}
+
 /** Prefixes such as `$share/<group>/` stay; the filter behind them is renamed. */
 function renamedPath(client: ClientState, path: string): string | null {
   const parts = parsePath(path);
-  const { rewrite } = client.host;
+  const { rewrite } = client;
   // Refused as it is; and rules rename topics, not streams.
   if (parts === null || rewrite === null || parts.kind === 'stream') return path;
   const filter = rewrite.filter(parts.filter, client.values);
@@ -102,6 +111,9 @@ function claim(client: ClientState, session: Session, path: string, decided: (is
 
 /** Subscriptions that the settings give every client. Called when CONNACK is on its way. */
 export function subscribeAutomatically(client: ClientState, session: Session): void {
+  const tenant = client.permissions?.identity.tenant ?? defaultTenant;
+  const { autoSubscribe } = client.host.tenants.of(tenant);
+  if (autoSubscribe.length === 0) return;
   const retained: RetainedRequest[] = [];
   let unfinished = 1;
   const finished = (): void => {
@@ -110,20 +122,20 @@ export function subscribeAutomatically(client: ClientState, session: Session): v
     session.feeds?.begin();
     sendRetained(client, retained);
   };
-  for (const rule of client.host.settings.autoSubscribe) {
+  for (const rule of autoSubscribe) {
     const filter = filled(rule.filter, client);
     if (filter === null) continue;
-    const requested = { ...rule, filter } as Requested;
-    const refusal = refusalOf(client, session, requested);
+    const plain = { ...rule, filter } as Requested;
+    const refusal = refusalOf(client, session, plain);
     if (refusal !== 0) {
-      const { clientId } = session;
       client.host.log.warn('Cannot subscribe a client automatically', {
-        clientId,
+        clientId: client.permissions?.identity.clientId,
         filter,
         reason: reasonName(refusal),
       });
       continue;
     }
+    const requested = inTenant(client, plain);
     unfinished++;
     const subscribed = (isGranted: boolean): void => {
       if (isGranted) subscribe(client, session, requested, 0, retained, finished);
@@ -131,7 +143,7 @@ export function subscribeAutomatically(client: ClientState, session: Session): v
     };
     const { kind } = knownPath(filter);
     if (kind === 'stream') subscribeToStream(client, session, requested, 0, [], finished);
-    else if (kind === 'exclusive') claim(client, session, filter, subscribed);
+    else if (kind === 'exclusive') claim(client, session, requested.filter, subscribed);
     else subscribed(true);
   }
   finished();
@@ -157,15 +169,19 @@ function maySubscribe({ permissions, host }: ClientState, filter: string, qos: n
 
 /** 0, or the reason why this filter is refused. */
 function refusalOf(client: ClientState, session: Session, { filter: path, noLocal, qos }: Requested): number {
+  const { names } = client;
   const { settings } = client.host;
   const parts = parsePath(path);
   if (parts === null || filterError(parts.filter) !== undefined) return ReasonCode.TOPIC_FILTER_INVALID;
   const { kind, filter } = parts;
+  // Streams belong to the default tenant.
+  if (names !== null && kind === 'stream') return ReasonCode.TOPIC_FILTER_INVALID;
+  if (names !== null && innerFilterError(names.inner(filter)) !== undefined) return ReasonCode.TOPIC_FILTER_INVALID;
   if (kind === 'exclusive' && !settings.exclusiveSubscriptions) return ReasonCode.TOPIC_FILTER_INVALID;
   // Nobody may, so that it is no question of rights: the failure without a reason, the same in all versions.
   if (settings.subscribeDenied.includes(filter)) return ReasonCode.UNSPECIFIED_ERROR;
   if (!maySubscribe(client, filter, qos)) return ReasonCode.NOT_AUTHORIZED; // Below MQTT 5 it is 0x80.
-  const beyond = session.subscriptions.has(path) ? null : subscriptionLimit(client, session, filter);
+  const beyond = session.subscriptions.has(innerPath(names, path)) ? null : subscriptionLimit(client, session, filter);
   if (beyond !== null) {
     client.host.limits.exceeded(beyond);
     return beyond.startsWith('topic') ? ReasonCode.TOPIC_FILTER_INVALID : ReasonCode.QUOTA_EXCEEDED;
@@ -188,7 +204,7 @@ function subscribe(
   const group = kind === 'shared' ? name : null;
   const { registry } = client.host;
   const isNew = registry.subscribe(session, path, group, filter, options, done);
-  client.host.system.events.subscribed(client, path, options, isNew);
+  client.host.system.events.subscribed(client, client.names === null ? path : plainPath(path), options, isNew);
   // Retained messages are not sent to shared subscriptions (4.8.2); otherwise as Retain Handling says [MQTT-3.3.1-9..11].
   if (group !== null || retainHandling === 2 || (retainHandling === 1 && !isNew)) return;
   retained.push({ filter, qos, identifier });
@@ -212,17 +228,21 @@ function presentValues({ system }: ClientHost, { filter, identifier }: RetainedR
 /** [MQTT-3.10.4-4] answered even when nothing was subscribed. */
 export function onUnsubscribe(client: ClientState, session: Session, packet: UnsubscribePacket): void {
   const reasonCodes = packet.filters.map((asked) => {
-    const path = client.host.rewrite === null ? asked : (renamedPath(client, asked) ?? asked);
+    const plain = client.rewrite === null ? asked : (renamedPath(client, asked) ?? asked);
+    const parts = parsePath(plain);
+    const isValid = parts !== null && filterError(parts.filter) === undefined;
+    // What is not valid, or another tenant's inner name, is nobody's.
+    if (parts === null || !isValid) return ReasonCode.TOPIC_FILTER_INVALID;
+    if (client.names !== null && parts.kind === 'stream') return ReasonCode.NO_SUBSCRIPTION_EXISTED;
+    const path = innerPath(client.names, plain);
     // One that is still being opened ends as well.
     const wasClaimed = client.claimed?.delete(path) === true || session.feeds?.unsubscribed(path) === true;
-    client.pendingRetained?.drop(parsePath(path)?.filter ?? '');
+    client.pendingRetained?.drop(knownPath(path).filter);
     if (client.host.registry.unsubscribe(session, path) || wasClaimed) {
-      client.host.system.events.unsubscribed(client, path);
+      client.host.system.events.unsubscribed(client, plain);
       return ReasonCode.SUCCESS;
     }
-    const filter = parsePath(path)?.filter;
-    const isValid = filter !== undefined && filterError(filter) === undefined;
-    return isValid ? ReasonCode.NO_SUBSCRIPTION_EXISTED : ReasonCode.TOPIC_FILTER_INVALID;
+    return ReasonCode.NO_SUBSCRIPTION_EXISTED;
   });
   const answer = (failure: number): void => {
     if (client.connection.closed) return;

@@ -33,7 +33,7 @@ export class TopicLimits {
   /** The same of a publication; a topic is looked at once. */
   beyondOnRoute(route: Route): LimitKind | null {
     if (this.passed.has(route)) return null;
-    const limit = this.beyond(route.topic);
+    const limit = this.beyond(route.name);
     if (limit === null) this.passed.add(route);
     return limit;
   }

@@ -10,6 +10,7 @@ import type { Router } from '../../../core/broker/router.ts';
 import { Run } from '../../../core/broker/run.ts';
 import type { NodeView } from '../../../core/ports/node.ts';
 import { frameOf, type RetainedValue } from '../../../core/retained/retained-value.ts';
+import { plainName } from '../../../core/tenants/tenant-names.ts';
 import { decodePublish, PublishView } from '../codec/publish.ts';
 
 /** Stretches of a walk for one answer, some hundred nodes each: a few milliseconds at the most. */
@@ -17,7 +18,7 @@ const stretchesMax = 40;
 /** Walks that wait for their next page. */
 const walksMax = 16;
 
-/** As the administration API sends it, which has checked it. */
+/** As the administration API sends it, which has checked it: with the tenant in the name. */
 type Question =
   | { readonly type: 'list'; readonly filter: string; readonly limit: number; readonly cursor: string | null }
   | { readonly type: 'get' | 'delete'; readonly topic: string };
@@ -88,7 +89,7 @@ class RetainedQuestions {
     const { detailA, storedAtMs, expiresAtS, tenant } = value;
     const expiresAtMs = expiresAtS === 0 ? null : expiresAtS * 1000;
     const payloadBytes = this.payloadOf(value).payload.length;
-    return { topic, qos: (detailA >> 1) & 3, payloadBytes, storedAtMs, expiresAtMs, tenant };
+    return { topic: plainName(topic), qos: (detailA >> 1) & 3, payloadBytes, storedAtMs, expiresAtMs, tenant };
   }
 
   private payloadOf(value: RetainedValue): { readonly payload: Buffer } {
@@ -101,7 +102,7 @@ class RetainedQuestions {
   /** False when other workers have to catch up first. */
   private remove(topic: string): boolean {
     const topicBytes = Buffer.from(topic);
-    const route = this.router.routeOf(topicBytes, 0, topicBytes.length);
+    const route = this.router.innerRouteOf(topicBytes, 0, topicBytes.length);
     return route !== null && this.router.retain(route, new Run(), true, 0);
   }
 }

@@ -23,8 +23,11 @@ import { PacketIdSet } from './packet-id-set.ts';
 import type { MqttSubscription } from './subscription.ts';
 
 /** The connected client as deliveries see it. */
+/** The part of a connection that delivery writes to. */
+export type LinkOutput = Pick<Connection, 'closed' | 'outputBytes' | 'outputBuffer' | 'write' | 'reserve'>;
+
 export interface Link {
-  readonly connection: Connection;
+  readonly connection: LinkOutput;
   readonly level: ProtocolLevel;
   readonly layout: 4 | 5;
   /** Absent or null where nobody has to know whose link it is. */

@@ -3,6 +3,7 @@
  * `$exclusive/`, or a stream, `$stream/<name>/…`. Pure; connection workers.
  */
 
+import { plainName, type TenantNames } from '../../../core/tenants/tenant-names.ts';
 import { parseStreamPath, streamFilter, streamPrefix } from '../streams/stream-path.ts';
 
 export interface SubscriptionPath {
@@ -49,6 +50,19 @@ function after(path: string, prefix: string, kind: SubscriptionPath['kind']): Su
 /** The parts of a path that was accepted before. */
 export function knownPath(path: string): SubscriptionPath {
   return parsePath(path) as SubscriptionPath;
+}
+
+/** What a session has for a valid path that a client of the tenant wrote: the filter has its inner name. Not for streams. */
+export function innerPath(names: TenantNames | null, path: string): string {
+  if (names === null) return path;
+  const { prefix, filter } = knownPath(path);
+  return prefix + names.inner(filter);
+}
+
+/** The path of a subscription as its client wrote it. */
+export function plainPath(path: string): string {
+  const { kind, prefix, filter } = knownPath(path);
+  return kind === 'stream' ? path : prefix + plainName(filter);
 }
 
 /** Whether all of such a subscription is in the storage: nothing of it is lost while the client is away. */

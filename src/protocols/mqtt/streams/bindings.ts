@@ -9,6 +9,7 @@ import type { Run } from '../../../core/broker/run.ts';
 import type { ControlPlane } from '../../../core/ports/control-plane.ts';
 import type { PacedStore } from '../../../core/ports/stream-store.ts';
 import { matches } from '../../../core/routing/topic.ts';
+import { tenantPrefixLength } from '../../../core/tenants/tenant-names.ts';
 import type { Logger } from '../../../observability/log.ts';
 import { assert } from '../../../std/assert.ts';
 import { frameLength } from '../codec/frame.ts';
@@ -91,6 +92,8 @@ export class Bindings {
 
   /** The same for a topic that is rarely published to. */
   boundTo(topic: string): BoundTopic | null {
+    // Streams belong to the default tenant.
+    if (tenantPrefixLength(topic) > 0) return null;
     const bindings = this.bindings.filter(({ filter }) => matches(filter, topic));
     const taps = this.taps.filter((tap) => tap.wants(topic));
     return bindings.length + taps.length === 0 ? null : { bindings, taps };

@@ -33,10 +33,15 @@ export function copyRun(
     return false;
   }
   let answer = stored;
+  const prove = stored?.prove ?? null;
   const isWaiting = bindings.copy(bound, run, publisher, (reasonCode) => {
+    prove?.(reasonCode === 0 ? null : new Error('Cannot store a receipt: a copy was refused'));
     if (answer !== null) release(client, session, answer, reasonCode);
   });
-  if (!isWaiting) return false;
+  if (!isWaiting) {
+    prove?.(null);
+    return false;
+  }
   answer ??= addAnswer(client, ids, run.count, qos);
   answer.holds += 1;
   return true;

@@ -3,7 +3,6 @@
  * start of a connection worker; what nobody has configured or used yet is not loaded.
  */
 import type { ProtocolContext } from '../../../core/ports/protocol.ts';
-import type { TopicRewrite } from '../../../core/routing/topic-rewrite.ts';
 import { ReasonCode } from '../codec/reason-code.ts';
 import { DelayedMetrics } from '../delayed/delayed-metrics.ts';
 import { DelayedPublishing } from '../delayed/delayed-publishing.ts';
@@ -27,7 +26,6 @@ export interface StreamFeatures {
 
 export interface StreamFeaturesParts {
   readonly settings: MqttSettings;
-  readonly rewrite: TopicRewrite | null;
   readonly ownPublisher: OwnPublisher;
   readonly delivery: Delivery;
   /** Others who copy publications. */
@@ -35,7 +33,7 @@ export interface StreamFeaturesParts {
 }
 
 export function createStreamFeatures(context: ProtocolContext, parts: StreamFeaturesParts): StreamFeatures {
-  const { settings, rewrite, ownPublisher, delivery, taps } = parts;
+  const { settings, ownPublisher, delivery, taps } = parts;
   const { workerIndex, storage: store, services, control, access, router, timers, log } = context;
   const metrics = new StreamMetrics(context.metrics);
   const bindings =
@@ -45,7 +43,7 @@ export function createStreamFeatures(context: ProtocolContext, parts: StreamFeat
   ownPublisher.bindings = bindings;
   const delayed = settings.delayed.enabled
     ? new DelayedPublishing({
-        ...{ workerIndex, settings: settings.delayed, rewrite, router, ownPublisher, store },
+        ...{ workerIndex, settings: settings.delayed, router, ownPublisher, store },
         ...{ services, control, access, timers, metrics: new DelayedMetrics(context.metrics), log },
       })
     : null;

@@ -6,6 +6,7 @@
 import type { AlarmChange } from '../../../core/ports/alarms.ts';
 import type { CloseReason, Connection } from '../../../core/ports/connection.ts';
 import type { NodeView } from '../../../core/ports/node.ts';
+import { sessionOf } from '../../../core/tenants/tenant-names.ts';
 import type { ProtocolLevel } from '../codec/frame.ts';
 import { reasonName } from '../errors.ts';
 import type { MqttSettings } from '../settings.ts';
@@ -16,8 +17,9 @@ import { SecondLimit, type SystemOutput } from './system-output.ts';
 /** What an event tells of a client. */
 export interface EventClient {
   readonly level: ProtocolLevel;
+  /** `clientId` is the name of the session. */
   readonly session: { readonly clientId: string; readonly expiryS: number } | null;
-  readonly permissions: { readonly identity: { readonly user: string } } | null;
+  readonly permissions: { readonly identity: { readonly tenant: string; readonly user: string } } | null;
   readonly connection: Pick<Connection, 'remoteAddress' | 'listener'>;
   readonly keepAliveMs: number;
   /** Unix time, ms; set by `connected`. */
@@ -26,9 +28,14 @@ export interface EventClient {
 
 /** What a client said of itself that was not let in. */
 interface Attempt {
+  /** Where it wanted to go. */
+  readonly tenant: string;
   readonly clientId: string;
   readonly username?: string | undefined;
 }
+
+/** The client that an event is about. */
+type Whose = ReturnType<typeof sessionOf>;
 
 type EventName = keyof MqttSettings['system']['events'];
 
@@ -70,11 +77,12 @@ export class SystemEvents {
   connected(client: EventClient, cleanStart: boolean, isResumed: boolean): void {
     client.connectedAtMs = Date.now();
     if (!this.output.hasReaders || client.session === null) return;
-    const { clientId, expiryS } = client.session;
-    const topic = this.wanted('connected', clientId, 'connected');
+    const { expiryS } = client.session;
+    const whose = sessionOf(client.session.clientId);
+    const topic = this.wanted('connected', whose, 'connected');
     if (topic !== null) {
-      this.clientEvent(topic, {
-        ...this.common(client, clientId),
+      this.clientEvent(topic, whose, {
+        ...this.common(client, whose),
         keepalive: client.keepAliveMs / 1500,
         clean_start: cleanStart,
         expiry_interval: expiryS,
@@ -82,11 +90,11 @@ export class SystemEvents {
       });
     }
     const session = isResumed
-      ? this.wanted('sessionResumed', clientId, 'session_resumed')
-      : this.wanted('sessionCreated', clientId, 'session_created');
+      ? this.wanted('sessionResumed', whose, 'session_resumed')
+      : this.wanted('sessionCreated', whose, 'session_created');
     if (session !== null) {
-      this.clientEvent(session, {
-        ...this.common(client, clientId),
+      this.clientEvent(session, whose, {
+        ...this.common(client, whose),
         clean_start: cleanStart,
         expiry_interval: expiryS,
       });
@@ -97,22 +105,23 @@ export class SystemEvents {
   disconnected(client: EventClient, reason: CloseReason, saidGoodbye: boolean): void {
     // One that was told of no beginning is told of no end.
     if (!this.output.hasReaders || client.session === null || client.connectedAtMs === 0) return;
-    const { clientId } = client.session;
+    const whose = sessionOf(client.session.clientId);
     const word = reason === 'client' && saidGoodbye ? 'normal' : closeReasons[reason];
-    const topic = this.wanted('disconnected', clientId, 'disconnected');
+    const topic = this.wanted('disconnected', whose, 'disconnected');
     if (topic !== null) {
-      this.clientEvent(topic, { ...this.common(client, clientId), reason: word, disconnected_at: Date.now() });
+      const fields = { ...this.common(client, whose), reason: word, disconnected_at: Date.now() };
+      this.clientEvent(topic, whose, fields);
     }
     if (reason !== 'taken-over') return;
-    const takenOver = this.wanted('sessionTakenOver', clientId, 'session_taken_over');
-    if (takenOver !== null) this.clientEvent(takenOver, this.common(client, clientId));
+    const takenOver = this.wanted('sessionTakenOver', whose, 'session_taken_over');
+    if (takenOver !== null) this.clientEvent(takenOver, whose, this.common(client, whose));
   }
 
   /** `path` is what stood in SUBSCRIBE, prefixes such as `$share/<group>/` included. */
   subscribed(client: EventClient, path: string, options: SubscriptionOptions, isNew: boolean): void {
     if (!this.output.hasReaders || client.session === null) return;
-    const { clientId } = client.session;
-    const topic = this.wanted('subscribed', clientId, 'subscribed');
+    const whose = sessionOf(client.session.clientId);
+    const topic = this.wanted('subscribed', whose, 'subscribed');
     if (topic === null) return;
     const { qos, noLocal, retainAsPublished, retainHandling, identifier } = options;
     const subopts = {
@@ -123,27 +132,29 @@ export class SystemEvents {
       ...(identifier === 0 ? {} : { subid: identifier }),
       is_new: isNew,
     };
-    this.clientEvent(topic, { ...this.who(client, clientId), topic: path, subopts });
+    this.clientEvent(topic, whose, { ...this.who(client, whose), topic: path, subopts });
   }
 
   unsubscribed(client: EventClient, path: string): void {
     if (!this.output.hasReaders || client.session === null) return;
-    const { clientId } = client.session;
-    const topic = this.wanted('unsubscribed', clientId, 'unsubscribed');
-    if (topic !== null) this.clientEvent(topic, { ...this.who(client, clientId), topic: path });
+    const whose = sessionOf(client.session.clientId);
+    const topic = this.wanted('unsubscribed', whose, 'unsubscribed');
+    if (topic !== null) this.clientEvent(topic, whose, { ...this.who(client, whose), topic: path });
   }
 
-  /** The time of a session without a connection is over. */
-  sessionExpired(clientId: string): void {
+  /** The time of a session without a connection is over. `name` is that of the session. */
+  sessionExpired(name: string): void {
     if (!this.output.hasReaders) return;
-    const topic = this.wanted('sessionExpired', clientId, 'session_expired');
-    if (topic !== null) this.clientEvent(topic, { clientid: clientId, ts: Date.now() });
+    const whose = sessionOf(name);
+    const topic = this.wanted('sessionExpired', whose, 'session_expired');
+    if (topic !== null) this.clientEvent(topic, whose, { clientid: whose.clientId, ts: Date.now() });
   }
 
   /** A client was not let in. `reasonCode` is that of MQTT 5. */
-  refused(client: EventClient, { clientId, username }: Attempt, reasonCode: number): void {
+  refused(client: EventClient, attempt: Attempt, reasonCode: number): void {
     if (!this.output.hasReaders) return;
-    const topic = this.wanted('authenticationFailed', clientId, 'authentication_failed');
+    const { tenant, clientId, username } = attempt;
+    const topic = this.wanted('authenticationFailed', attempt, 'authentication_failed');
     if (topic === null) return;
     const fields = {
       clientid: clientId,
@@ -155,7 +166,7 @@ export class SystemEvents {
       reason_code: reasonCode,
       ts: Date.now(),
     };
-    this.output.event(topic, fields, this.authenticationLimit);
+    this.output.event(topic, fields, this.authenticationLimit, tenant);
   }
 
   private alarm({ type, alarm }: AlarmChange): void {
@@ -178,23 +189,24 @@ export class SystemEvents {
     this.output.event(topic, fields, null);
   }
 
-  private wanted(kind: EventName, clientId: string, name: string): string | null {
-    return this.enabled[kind] ? this.output.wantedTopic(`clients/${levelOf(clientId)}/${name}`) : null;
+  private wanted(kind: EventName, { tenant, clientId }: Whose, name: string): string | null {
+    return this.enabled[kind] ? this.output.wantedTopic(`clients/${levelOf(clientId)}/${name}`, tenant) : null;
   }
 
-  private clientEvent(topic: string, fields: object): void {
-    this.output.event(topic, fields, this.clientLimit);
+  /** Told in the tenant of the client, and in no other. */
+  private clientEvent(topic: string, { tenant }: Whose, fields: object): void {
+    this.output.event(topic, fields, this.clientLimit, tenant);
   }
 
   /** `username` is the proven one; null for an anonymous client, whatever name it gave. */
-  private who(client: EventClient, clientId: string) {
+  private who(client: EventClient, { clientId }: Whose) {
     const user = client.permissions?.identity.user ?? '';
     return { clientid: clientId, username: user === '' ? null : user, protocol: 'mqtt', ts: Date.now() };
   }
 
-  private common(client: EventClient, clientId: string) {
+  private common(client: EventClient, whose: Whose) {
     const { level, connection, connectedAtMs } = client;
-    const { protocol, ...who } = this.who(client, clientId);
+    const { protocol, ...who } = this.who(client, whose);
     return {
       ...who,
       ipaddress: connection.remoteAddress,

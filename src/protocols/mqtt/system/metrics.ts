@@ -7,13 +7,19 @@ export const highestOf = [
   'sessions',
   'subscriptions',
   'shared-subscriptions',
+  'durable-subscriptions',
+  'subscribers',
   'filters',
   'retained',
+  'delayed',
 ] as const;
 export type HighestOf = (typeof highestOf)[number];
 
 export const highestMetric = 'ringmq_mqtt_highest';
 export const sharedSubscriptionsMetric = 'ringmq_mqtt_shared_subscriptions';
+export const durableSubscriptionsMetric = 'ringmq_mqtt_durable_subscriptions';
+export const subscribersMetric = 'ringmq_mqtt_subscribers';
+export const delayedWaitingMetric = 'ringmq_mqtt_delayed_waiting';
 export const filtersMetric = 'ringmq_mqtt_topic_filters';
 export const eventsMetric = 'ringmq_mqtt_system_events_total';
 export const messagesMetric = 'ringmq_mqtt_messages_total';
@@ -43,7 +49,14 @@ export const systemMetrics: readonly MetricDefinition[] = [
       labels: { of },
     }),
   ),
-  { name: sharedSubscriptionsMetric, help: 'Shared subscriptions.', kind: 'gauge' },
+  { name: sharedSubscriptionsMetric, help: 'Shared subscriptions of all sessions, connected or not.', kind: 'gauge' },
+  { name: durableSubscriptionsMetric, help: 'Subscriptions of stored sessions, connected or not.', kind: 'gauge' },
+  { name: subscribersMetric, help: 'Sessions with at least one subscription, connected or not.', kind: 'gauge' },
+  {
+    name: delayedWaitingMetric,
+    help: 'Delayed messages of the node that wait for their time; worker 0 keeps it.',
+    kind: 'gauge',
+  },
   { name: filtersMetric, help: 'Different filters that are subscribed to on a worker.', kind: 'gauge' },
   ...eventOutcomes.map(
     (outcome): MetricDefinition => ({

@@ -6,6 +6,8 @@
  * PUBREC. Memory: a clock reading and a topic for each message in flight, of at most `flightsMax` of the worker; a list of `topCount`
  * pairs, whose texts are cut.
  */
+import { defaultTenant } from '../../../core/ports/access.ts';
+import { plainName, sessionOf } from '../../../core/tenants/tenant-names.ts';
 import { type TimingWheel, WheelTimer } from '../../../std/timing-wheel.ts';
 import type { MqttSettings } from '../settings.ts';
 
@@ -22,6 +24,8 @@ const outputLookMs = 100;
 
 /** A pair of client and topic whose messages take long. */
 export interface SlowSubscription {
+  /** Absent: the default one. */
+  readonly tenant?: string;
   readonly clientId: string;
   readonly topic: string;
   /** The longest of late, ms. */
@@ -51,6 +55,7 @@ interface TopicPlace {
 
 /** Whose messages are measured; the object stays the same as long as identifiers mean the same. */
 interface Receiver {
+  /** Name of the session. */
   readonly clientId: string;
 }
 
@@ -92,7 +97,8 @@ export class SlowSubscriptions {
   queued(link: Output, topicBytes: Uint8Array): void {
     const { statistics } = this.settings;
     if (statistics === 'response' || this.outputs.size >= outputsMax || this.outputs.has(link)) return;
-    this.outputs.set(link, { topic: topicOf(topicBytes, 0, topicBytes.length), sinceMs: performance.now() });
+    const topic = plainName(topicOf(topicBytes, 0, topicBytes.length));
+    this.outputs.set(link, { topic, sinceMs: performance.now() });
     if (this.outputTimer.dueTick === -1) this.timers.start(this.outputTimer, outputLookMs);
   }
 
@@ -155,11 +161,12 @@ export class SlowSubscriptions {
     this.list.clear();
   }
 
-  private note({ clientId }: Receiver, topic: string, delay: number): void {
+  private note(receiver: Receiver, topic: string, delay: number): void {
     const { thresholdMs, topCount } = this.settings;
     if (delay < thresholdMs) return;
     const delayMs = Math.round(delay);
-    const pair = { clientId: cut(clientId), topic };
+    const { tenant, clientId } = sessionOf(receiver.clientId);
+    const pair = { ...(tenant === defaultTenant ? {} : { tenant }), clientId: cut(clientId), topic };
     const key = JSON.stringify(pair);
     const known = this.list.get(key);
     const entry = { ...pair, delayMs: Math.max(delayMs, known?.delayMs ?? 0), lastAtMs: Date.now() };

@@ -3,7 +3,9 @@
  * its own, since what is to be told often happens in the middle of a delivery. One per connection worker.
  */
 import type { Router } from '../../../core/broker/router.ts';
+import { defaultTenant } from '../../../core/ports/access.ts';
 import type { NodeView } from '../../../core/ports/node.ts';
+import { innerName } from '../../../core/tenants/tenant-names.ts';
 import type { ThreadMetrics } from '../../../observability/metrics.ts';
 import type { MessageProperties } from '../packets/types.ts';
 import { levelOf } from './event-topic.ts';
@@ -17,6 +19,7 @@ const properties: MessageProperties = { payloadFormat: 1, userProperties: [] };
 interface Publisher {
   publish(message: {
     topic: string;
+    tenant: string;
     payload: Buffer;
     qos: 0;
     retain: false;
@@ -59,7 +62,7 @@ export class SystemOutput {
   private readonly options: SystemOutputOptions;
   private readonly publishedSlot: number;
   private readonly droppedSlot: number;
-  private waiting: (readonly [topic: string, payload: string])[] = [];
+  private waiting: (readonly [topic: string, payload: string, tenant: string])[] = [];
   private root = '';
   private rootOf = '';
 
@@ -84,21 +87,21 @@ export class SystemOutput {
     return this.root;
   }
 
-  /** Topic of an event below the broker's, when somebody reads it; otherwise null. */
-  wantedTopic(name: string): string | null {
+  /** Topic of an event below the broker's, when somebody of the tenant reads it; otherwise null. */
+  wantedTopic(name: string, tenant: string = defaultTenant): string | null {
     if (!this.hasReaders || this.brokerTopic === '') return null;
     const topic = `${this.brokerTopic}/${name}`;
-    return this.options.router.isWanted(topic) ? topic : null;
+    return this.options.router.isWanted(innerName(tenant, topic)) ? topic : null;
   }
 
   /** Publishes an event in a later turn, in the order of the calls; one that the limit does not take is counted and gone. */
-  event(topic: string, fields: object, limit: SecondLimit | null): void {
+  event(topic: string, fields: object, limit: SecondLimit | null, tenant: string = defaultTenant): void {
     const { metrics } = this.options;
     if (limit !== null && !limit.takes(Date.now())) {
       metrics.increment(this.droppedSlot);
       return;
     }
-    this.waiting.push([topic, JSON.stringify(fields)]);
+    this.waiting.push([topic, JSON.stringify(fields), tenant]);
     // By what waits and not by the limit alone: a turn can be long.
     if (this.waiting.length === 1) setImmediate(() => this.publishWaiting());
   }
@@ -106,18 +109,18 @@ export class SystemOutput {
   private publishWaiting(): void {
     const { waiting, options } = this;
     this.waiting = [];
-    for (const [topic, payload] of waiting) {
-      const isPublished = this.publish(topic, payload);
+    for (const [topic, payload, tenant] of waiting) {
+      const isPublished = this.publish(topic, payload, tenant);
       options.metrics.increment(isPublished ? this.publishedSlot : this.droppedSlot);
     }
   }
 
   /** Publishes at once; false for what no packet can hold. */
-  publish(topic: string, text: string): boolean {
+  publish(topic: string, text: string, tenant: string = defaultTenant): boolean {
     const payload = Buffer.from(text);
     const { packetBytesMax, publisher } = this.options;
     if (payload.length + Buffer.byteLength(topic) + headBytes > packetBytesMax) return false;
-    publisher.publish({ topic, payload, qos: 0, retain: false, properties, publisher: null });
+    publisher.publish({ topic, tenant, payload, qos: 0, retain: false, properties, publisher: null });
     return true;
   }
 }

@@ -12,12 +12,12 @@ import { generatePublish } from '../packets/generate.ts';
 import type { MqttSettings } from '../settings.ts';
 import { SystemEvents } from './events.ts';
 import {
+  delayedWaitingMetric,
   dropMetrics,
   filtersMetric,
   type HighestOf,
   highestMetric,
   highestOf,
-  sharedSubscriptionsMetric,
 } from './metrics.ts';
 import { SlowSubscriptions } from './slow-subscriptions.ts';
 import { SystemOutput } from './system-output.ts';
@@ -27,7 +27,7 @@ const sampleMs = 5_000;
 /** Between two looks for dropped messages, while somebody wants to know. */
 const dropsMs = 1_000;
 /** Values that are published in one turn of the event loop. */
-const valuesPerTurn = 32;
+const valuesPerTurn = 64;
 
 export interface SystemTopicsOptions {
   readonly workerIndex: number;
@@ -37,12 +37,16 @@ export interface SystemTopicsOptions {
   readonly timers: TimingWheel;
   readonly publisher: OwnPublisher;
   readonly settings: MqttSettings;
+  /** Brings the figures about sessions and subscriptions of this worker up to date. */
+  updateCounts(): void;
 }
 
 export class SystemTopics {
   readonly events: SystemEvents;
   /** Null: not measured. */
   readonly slow: SlowSubscriptions | null;
+  /** Delayed messages of the node that wait. */
+  delayedCount: () => number = () => 0;
   private readonly options: SystemTopicsOptions;
   private readonly tree: SystemTree;
   private readonly output: SystemOutput;
@@ -108,15 +112,16 @@ export class SystemTopics {
 
   /** Keeps the figures that nobody counts as they change; on worker 0 the highest ones of the node too. */
   private sampler(): () => void {
-    const { metrics, router, workerIndex } = this.options;
-    const sharedSlot = metrics.slot(sharedSubscriptionsMetric);
+    const { metrics, router, workerIndex, updateCounts } = this.options;
+    const delayedSlot = metrics.slot(delayedWaitingMetric);
     const filtersSlot = metrics.slot(filtersMetric);
     const present = Object.entries(this.tree.present()) as [HighestOf, () => number][];
     const highest = new Map(highestOf.map((of) => [of, metrics.slot(highestMetric, { of })]));
     return () => {
-      metrics.set(sharedSlot, router.groups.localMemberCount);
+      updateCounts();
       metrics.set(filtersSlot, router.filterCount);
       if (workerIndex !== 0) return;
+      metrics.set(delayedSlot, this.delayedCount());
       for (const [of, read] of present) {
         const slot = highest.get(of) as number;
         metrics.set(slot, Math.max(metrics.get(slot), read()));

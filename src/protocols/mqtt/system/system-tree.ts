@@ -8,12 +8,15 @@ import { hostname, release, type as systemName } from 'node:os';
 import type { NodeView } from '../../../core/ports/node.ts';
 import { levelOf } from './event-topic.ts';
 import {
+  delayedWaitingMetric,
   dropMetrics,
+  durableSubscriptionsMetric,
   filtersMetric,
   type HighestOf,
   highestMetric,
   messagesMetric,
   sharedSubscriptionsMetric,
+  subscribersMetric,
 } from './metrics.ts';
 
 /** How often a value is published: with the heartbeat, or with the others. */
@@ -121,9 +124,12 @@ export class SystemTree {
       sessions: this.sum('ringmq_mqtt_sessions'),
       subscriptions: this.sum('ringmq_mqtt_subscriptions'),
       'shared-subscriptions': this.sum(sharedSubscriptionsMetric),
+      'durable-subscriptions': this.sum(durableSubscriptionsMetric),
+      subscribers: this.sum(subscribersMetric),
       filters: this.sum(filtersMetric),
       // Every worker has all of them.
       retained: this.largest('ringmq_retained_messages'),
+      delayed: this.sum(delayedWaitingMetric),
     };
   }
 
@@ -139,13 +145,18 @@ export class SystemTree {
     };
     return [
       ...both('connections', 'connections'),
+      ...both('live_connections', 'connections'),
+      ...both('channels', 'sessions'),
       ...both('sessions', 'sessions'),
+      ...both('subscribers', 'subscribers'),
       ...both('topics', 'filters'),
       ...both('routes', 'filters'),
       ...both('subscriptions', 'subscriptions'),
       ...both('suboptions', 'subscriptions'),
       ...both('subscriptions/shared', 'shared-subscriptions'),
+      ...both('durable_subscriptions', 'durable-subscriptions'),
       ...both('retained', 'retained'),
+      ...both('delayed', 'delayed'),
     ];
   }
 

@@ -4,9 +4,11 @@ import { accessBlockKind } from './access-block.ts';
 import { accessRuleKind } from './access-rule.ts';
 import { configurationKind } from './configuration.ts';
 import { consumerGroupKind } from './consumer-group.ts';
+import { exclusiveNameKind } from './exclusive-name.ts';
 import { nodeKind } from './node.ts';
 import { partitionKind } from './partition.ts';
 import { ruleKind } from './rule.ts';
+import { sessionNodeKind } from './session-node.ts';
 import { sessionOwnerKind } from './session-owner.ts';
 import { subscriptionKind } from './subscription.ts';
 import { tenantKind } from './tenant.ts';
@@ -27,6 +29,8 @@ export const recordKinds: readonly RecordKind<unknown>[] = [
   nodeKind,
   accessRuleKind,
   accessBlockKind,
+  sessionNodeKind,
+  exclusiveNameKind,
 ];
 
 const managedTags = new Set(recordKinds.filter(({ isManaged }) => isManaged).map(({ tag }) => tag));

@@ -1,17 +1,17 @@
-/** Session owner: which node, in which incarnation, keeps the session of a client. Any thread. */
-import { section } from '../../../core/settings/schema-builders.ts';
-import { counter, freeText, name, tenantName, timeMs } from '../record-fields.ts';
+/** Session owner: which node, in which incarnation, has the session of a name. Any thread. */
+import { boolean, section } from '../../../core/settings/schema-builders.ts';
+import { counter, freeText, name, timeMs } from '../record-fields.ts';
 import { defineKind } from '../record-kind.ts';
 
 const schema = section(
   {
-    tenant: tenantName(),
-    client: freeText('Name that the client gives.', 1_024),
+    scope: name('Kind of session: the protocol that has it.'),
+    name: freeText('Name of the session, or what stands for one that is too long for a key.', 1_100),
     node: name('Node that owns the session.'),
-    nodeEpoch: counter('Incarnation of the node; an older one has lost the session.'),
-    sessionEpoch: counter('Grows when the session moves, and fences the owner before.'),
-    expiresAfterMs: counter('How long the session is kept after the client has gone.'),
-    connectedAtMs: timeMs('When the client connected last.'),
+    nodeEpoch: counter('Incarnation of the node in which it took the session.'),
+    sessionEpoch: counter('Another one for each move from node to node.'),
+    isLasting: boolean({ description: 'The session is stored on the node, and outlives it.', default: false }),
+    takenAtMs: timeMs('When the node took the session.'),
   },
   { description: 'The owner of a session.' },
 );
@@ -21,5 +21,5 @@ export const sessionOwnerKind = defineKind({
   tag: 6,
   version: 1,
   schema,
-  key: ['tenant', 'client'],
+  key: ['scope', 'name'],
 });

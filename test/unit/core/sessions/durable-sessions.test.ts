@@ -434,3 +434,25 @@ test('hasExpired() says that a session is over before tick() has ended it', asyn
   expect(world.sessions.hasExpired('c')).toBe(true);
   expect(world.sessions.hasExpired('nobody')).toBe(false);
 });
+
+test('subscriptionCounts counts sessions that are away, after a crash too, and what a protocol stores beside once', async () => {
+  const world = await opened({
+    classOf: ({ filter }: { readonly filter: string }) =>
+      filter === 'b' ? 'beside' : filter === 's' ? 'shared' : 'plain',
+  });
+  const client = await away(world, 'c', 'a', 'b', 's');
+  const other = await away(world, 'd', ...Array.from({ length: 20 }, (_, index) => `t/${index}`));
+  await away(world, 'none');
+  const all = { subscriptions: 22, shared: 1, subscribers: 2 };
+  expect(world.sessions.subscriptionCounts).toEqual(all);
+  world.crash();
+  await world.open();
+  expect(world.sessions.subscriptionCounts).toEqual(all);
+  await world.attach(client);
+  await world.run(world.sessions.unsubscribe(client.online, ['s', 'b', 'nothing']));
+  expect(world.sessions.subscriptionCounts).toEqual({ subscriptions: 21, shared: 0, subscribers: 2 });
+  await world.attach(other, { isClean: true });
+  expect(world.sessions.subscriptionCounts).toEqual({ subscriptions: 1, shared: 0, subscribers: 1 });
+  await world.run(world.sessions.remove('c'));
+  expect(world.sessions.subscriptionCounts).toEqual({ subscriptions: 0, shared: 0, subscribers: 0 });
+});

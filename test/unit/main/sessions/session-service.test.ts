@@ -18,6 +18,10 @@ class Node {
       limits: { countMax: 1, bytesMax: 1, ageMsMax: 1, overflow: 'drop-oldest' },
       logBytesMax: 1,
       sessionsMax: 1,
+      groups: {
+        limits: { countMax: 1, bytesMax: 1, ageMsMax: 1, overflow: 'drop-oldest' },
+        ...{ groupsMax: 1, openMax: 1, waitingMax: 1, creditMax: 1, emptyMs: 0 },
+      },
     },
     interestBitmapBytes: 1_024,
     store: {

@@ -15,7 +15,8 @@ describe('checkMqttSettings()', () => {
   it('takes what is right', async () => {
     const topicRewrite = [{ source: 'a/#', pattern: '^a/(.*)$', target: `$1/\${clientid}` }];
     const autoSubscribe = [{ filter: `$share/g/\${clientid}/+` }, { filter: `$queue/\${host}/\${username}`, qos: 2 }];
-    expect(await problemOf({ topicRewrite, autoSubscribe })).toBe('');
+    const tenants = { choice: true, open: ['acme', 'a/b + #'] };
+    expect(await problemOf({ topicRewrite, autoSubscribe, tenants })).toBe('');
   });
 
   it.each([
@@ -29,6 +30,16 @@ describe('checkMqttSettings()', () => {
     [{ autoSubscribe: [{ filter: '$share//a' }] }, 'the name of the group is not valid'],
     [{ autoSubscribe: [{ filter: 'a', qos: 3 }] }, 'mqtt.autoSubscribe.0.qos'],
     [{ sharedStrategy: 'fair' }, 'mqtt.sharedStrategy'],
+    [{ tenants: { open: ['a\0b'] } }, 'Cannot use "a\\u0000b" for "mqtt.tenants.open.0": it contains U+0000'],
+    [
+      { autoSubscribe: [{ filter: 'a', tenants: ['\ud800'] }] },
+      '"mqtt.autoSubscribe.0.tenants.0": it is not well-formed',
+    ],
+    [
+      { topicRewrite: [{ source: 'a', pattern: 'a', target: 'b', tenants: ['ok', '\0'] }] },
+      '"mqtt.topicRewrite.0.tenants.1": it contains U+0000',
+    ],
+    [{ tenants: { open: [''] } }, 'mqtt.tenants.open.0'],
   ])('refuses %j and says why', async (settings, reason) => {
     expect(await problemOf(settings)).toContain(reason);
   });

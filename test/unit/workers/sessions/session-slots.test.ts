@@ -49,6 +49,10 @@ class Worker {
           limits: { countMax: 100, bytesMax: 1e6, ageMsMax: Number.POSITIVE_INFINITY, overflow: 'drop-oldest' },
           logBytesMax: 1e9,
           sessionsMax: 100,
+          groups: {
+            limits: { countMax: 100, bytesMax: 1e6, ageMsMax: Number.POSITIVE_INFINITY, overflow: 'drop-oldest' },
+            ...{ groupsMax: 10, openMax: 100, waitingMax: 10, creditMax: 10, emptyMs: 0 },
+          },
         },
         interest: createInterestTable(4, { bucketBits: 10, seed: 5 }),
       },
@@ -57,6 +61,7 @@ class Worker {
       post: (posted) => this.posted.push(posted),
     });
     const user: Partial<SessionUser> = {
+      classOf: () => 'plain',
       opened: async (sessions) => void this.opened.push(sessions.size),
       willIsDue: (_id, _will, done) => done(),
       expired: () => undefined,
@@ -145,6 +150,7 @@ describe('WorkerSessionSlots', () => {
     expect(slots.ownerOf('c')).toBe(slots.own);
     expect(slots.interest.wants('a/b')).toBe(true);
     expect(slots.sessionCount).toBe(1);
+    expect(slots.subscriptionCounts).toEqual({ subscriptions: 1, shared: 0, subscribers: 1 });
     expect(slots.own?.subscriptionsOf('c')).toMatchObject([{ filter: 'a/#', grade: 1 }]);
   });
 

@@ -317,3 +317,96 @@ test('join() refuses what is no filter, and more subscriptions than a session ma
   await world.join(0, one);
   await expect(world.join(0, one, { name: 'other' })).rejects.toThrow('may have 1 subscriptions');
 });
+
+test('figures() say what waits, is in flight, came again and went, and since when', async () => {
+  const limits = { countMax: 4, overflow: 'drop-oldest' } as const;
+  const world = await new GroupWorld(31, 1, {}, { limits }).openAll();
+  const { groups } = world.slot(0);
+  const [one, two] = [clientOf(world, 'one'), clientOf(world, 'two')];
+  await world.attach(0, one);
+  await world.join(0, one);
+  expect(groups.figures()).toEqual([
+    {
+      ...{ tenant: '', name: 'g', filter: 'a/#', strategy: 'round-robin', members: 1, sessions: 1 },
+      ...{ waiting: 0, waitingBytes: 0, isCounted: true, inFlight: 0, oldestAtMs: null, emptySinceMs: null },
+      ...{ given: 0, redelivered: 0, settled: 0, dropped: 0 },
+    },
+  ]);
+  one.manner = 'keep';
+  const from = world.world.context.clock.now();
+  await valuesTo(world, 2);
+  const [held] = groups.figures();
+  expect(held).toMatchObject({ waiting: 0, inFlight: 2, given: 2, settled: 0 });
+  expect(held?.oldestAtMs).toBeGreaterThanOrEqual(from);
+  expect(held?.oldestAtMs).toBeLessThan(from + 1_000);
+  await world.leave(0, one);
+  await valuesTo(world, 6);
+  const [away] = groups.figures();
+  expect(away).toMatchObject({ members: 0, sessions: 1, waiting: 8, inFlight: 0, oldestAtMs: held?.oldestAtMs });
+  expect(away?.waitingBytes).toBeGreaterThan(0);
+  groups.upkeep();
+  groups.measure();
+  // What was given before is not dropped any more.
+  expect(groups.totals).toMatchObject({ groups: 1, members: 0, waiting: 6, inFlight: 0, dropped: 2, given: 2 });
+  await world.attach(0, two);
+  await world.join(0, two);
+  await world.world.pass(500);
+  expect(two.values).toHaveLength(6);
+  expect(groups.figures()).toMatchObject([
+    { waiting: 0, inFlight: 0, given: 8, redelivered: 2, settled: 6, dropped: 2 },
+  ]);
+});
+
+test('figures() find out how old what waits is when it is not in memory', async () => {
+  const world = await new GroupWorld(32).openAll();
+  const one = clientOf(world, 'one');
+  await world.attach(0, one);
+  await world.join(0, one);
+  await world.leave(0, one);
+  const from = world.world.context.clock.now();
+  await valuesTo(world, 3);
+  await world.crash();
+  await world.world.pass(500);
+  const { groups } = world.slot(0);
+  groups.measure();
+  await world.world.pass(500);
+  const [figures] = groups.figures();
+  expect(figures).toMatchObject({ waiting: 3, inFlight: 0, members: 0, sessions: 1 });
+  expect(figures?.oldestAtMs).toBeGreaterThanOrEqual(from);
+  expect(figures?.oldestAtMs).toBeLessThan(from + 1_000);
+});
+
+test('emptyMs keeps a group and its messages when its last session has ended, over a crash, and no longer', async () => {
+  const world = await new GroupWorld(33, 2, {}, { emptyMs: 60_000 }).openAll();
+  const one = clientOf(world, 'one');
+  await world.attach(0, one);
+  await world.join(0, one);
+  await world.leave(0, one);
+  const first = await valuesTo(world, 2);
+  await world.run(world.slot(0).sessions.remove('one'));
+  const second = await valuesTo(world, 2, 2, 2);
+  await tickAll(world, 40_000);
+  await world.crash();
+  expect(world.interest.wants('a/b')).toBe(true);
+  const third = await valuesTo(world, 1, 1, 4);
+  const two = clientOf(world, 'two');
+  await world.attach(1, two);
+  await world.join(1, two);
+  await world.world.pass(500);
+  // Grade 1 does not wait for grade 2.
+  expect([...two.values].sort()).toEqual([...first, ...second, ...third]);
+  await world.run(world.slot(1).sessions.remove('two'));
+  await tickAll(world, 50_000);
+  await world.crash();
+  expect(world.interest.wants('a/b')).toBe(true);
+  // The time did not begin anew.
+  await tickAll(world, 11_000);
+  expect(world.interest.wants('a/b')).toBe(false);
+});
+
+async function tickAll(world: GroupWorld, ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 1_000) {
+    await world.world.pass(1_000);
+    for (let slot = 0; slot < world.slotCount; slot += 1) world.slot(slot).groups.tick();
+  }
+}

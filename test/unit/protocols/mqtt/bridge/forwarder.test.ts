@@ -1,4 +1,6 @@
 // Order, window and place of what is stored for a remote broker; the remote broker is the test.
+
+import type { Packet } from 'mqtt-packet';
 import { describe, expect, it } from 'vitest';
 import { MetricsLayout, ThreadMetrics } from '../../../../../src/observability/metrics.ts';
 import { BridgeCounters, bridgeMetrics } from '../../../../../src/protocols/mqtt/bridge/bridge-metrics.ts';
@@ -6,6 +8,7 @@ import { Forwarder, type Sent } from '../../../../../src/protocols/mqtt/bridge/f
 import type { RemoteLimits } from '../../../../../src/protocols/mqtt/bridge/remote.ts';
 import type { BridgeSettings } from '../../../../../src/protocols/mqtt/bridge/settings.ts';
 import type { StoredMessage } from '../../../../../src/protocols/mqtt/bridge/stored-record.ts';
+import { decode } from '../../../../../src/protocols/mqtt/packets/mqtt-packet.ts';
 import { CounterBlock, createCounters } from '../../../../../src/shm/counters.ts';
 
 const everything: RemoteLimits = {
@@ -22,7 +25,11 @@ function messageOf(topic: string, more: Partial<StoredMessage> = {}): StoredMess
   return { topic, payload: nothing, qos: 1, retain: true, expiresAtMs: 0, properties: nothing, ...more };
 }
 
-function rig(messages: (StoredMessage | null)[], inflightMax = 100) {
+function rig(
+  messages: (StoredMessage | null)[],
+  inflightMax = 100,
+  past = { isReady: true, received: [] as number[], doubtEnd: 0 },
+) {
   const layout = new MetricsLayout([bridgeMetrics([{ name: 'b' } as BridgeSettings])]);
   const counters = new BridgeCounters(
     new ThreadMetrics(layout, new CounterBlock(createCounters(layout.slotCount))),
@@ -31,8 +38,30 @@ function rig(messages: (StoredMessage | null)[], inflightMax = 100) {
   const sent: { topic: string; qos: number | undefined; retain: boolean | undefined; answer: Sent }[] = [];
   const places: number[] = [];
   let at = 0;
+  const frames: string[] = [];
+  const stored: (() => void)[] = [];
+  const exact = {
+    begin: () => past.isReady,
+    write: (bytes: Buffer) => {
+      for (let from = 0; from < bytes.length; from += 2 + (bytes[from + 1] ?? 0)) {
+        const packet = decode(bytes.subarray(from, from + 2 + (bytes[from + 1] ?? 0)), 5) as Packet & {
+          topic?: string;
+        };
+        frames.push(
+          `${packet.cmd} ${packet.messageId}${packet.cmd === 'publish' ? ` ${packet.topic}` : ''}${'dup' in packet && packet.dup ? ' dup' : ''}`,
+        );
+      }
+    },
+    received: (offset: number, told: () => void) => {
+      frames.push(`stores ${offset}`);
+      stored.push(told);
+    },
+    wasReceived: (offset: number) => past.received.includes(offset),
+    isDoubtful: (offset: number) => offset < past.doubtEnd,
+  };
   const forwarder = new Forwarder({
-    ...{ clientId: 'me', isVersion5: true, hopsMax: 8, inflightMax, counters },
+    ...{ clientId: 'me', level: 5, hopsMax: 8, inflightMax, counters },
+    exact,
     take: () => (at < messages.length ? { offset: at, message: messages[at++] ?? null } : undefined),
     confirm: (offset) => places.push(offset),
     publish: (topic, _payload, { qos, retain }, answer) => sent.push({ topic, qos, retain, answer }),
@@ -43,7 +72,9 @@ function rig(messages: (StoredMessage | null)[], inflightMax = 100) {
   const answerAll = (): void => {
     for (const each of sent.splice(0)) each.answer(null);
   };
-  return { forwarder, counters, sent, places, answerAll, topics: () => sent.map(({ topic }) => topic) };
+  const taken = (): string[] => frames.splice(0);
+  const topics = (): string[] => sent.map(({ topic }) => topic);
+  return { forwarder, counters, sent, places, answerAll, topics, taken, stored, past };
 }
 
 describe('Forwarder', () => {
@@ -62,9 +93,12 @@ describe('Forwarder', () => {
     expect(narrow.topics()).toEqual(['a']);
     const exact = rig([...'abc'].map((topic) => messageOf(topic, { qos: topic === 'c' ? 1 : 2 })));
     exact.forwarder.connected({ ...everything, qos2Max: 1 });
-    expect(exact.topics()).toEqual(['a']);
-    exact.sent[0]?.answer(null);
-    expect(exact.topics()).toEqual(['a', 'b', 'c']);
+    expect(exact.taken()).toEqual(['publish 32768 a']);
+    exact.forwarder.answered(32_768, false, 0);
+    exact.stored[0]?.();
+    expect(exact.taken()).toEqual(['stores 0', 'pubrel 32768']);
+    exact.forwarder.answered(32_768, true, 0);
+    expect([exact.taken(), exact.topics()]).toEqual([['publish 32769 b'], ['c']]);
   });
 
   it('moves the place over the oldest that are confirmed, whatever the order of the answers', () => {
@@ -139,10 +173,63 @@ describe('Forwarder', () => {
     forwarder.stop();
   });
 
-  it('sends again at once what the remote broker has forgotten halfway', () => {
-    const { forwarder, sent, topics } = rig([messageOf('a', { qos: 2 })]);
+  it('sends again what the remote broker has lost halfway with its session', () => {
+    const { forwarder, taken, stored } = rig([...'ab'].map((topic) => messageOf(topic, { qos: 2 })));
     forwarder.connected(everything);
-    sent.splice(0)[0]?.answer(Object.assign(new Error('Packet Identifier not found'), { code: 0x92 }));
-    expect(topics()).toEqual(['a']);
+    forwarder.answered(32_768, false, 0);
+    forwarder.answered(32_769, false, 0);
+    stored[0]?.();
+    forwarder.disconnected();
+    taken();
+    forwarder.connected({ ...everything, isSessionPresent: false });
+    stored[1]?.();
+    expect(taken()).toEqual(['publish 32768 a', 'publish 32769 b']);
+  });
+
+  it('makes it durable that a QoS 2 message was received before it is released', () => {
+    const { forwarder, taken, stored, places } = rig([messageOf('a', { qos: 2 })]);
+    forwarder.connected(everything);
+    forwarder.answered(32_768, true, 0);
+    forwarder.answered(32_768, false, 0);
+    forwarder.answered(32_768, false, 0);
+    expect(taken()).toEqual(['publish 32768 a', 'stores 0']);
+    stored[0]?.();
+    expect([taken(), places]).toEqual([['pubrel 32768'], []]);
+    forwarder.disconnected();
+    forwarder.connected(everything);
+    expect(taken()).toEqual(['pubrel 32768']);
+    forwarder.answered(32_768, true, 0x92);
+    expect([places, forwarder.inFlight]).toEqual([[1], 0]);
+  });
+
+  it('sends a QoS 2 message again with its identifier, and takes "in use" as the answer to a repetition', () => {
+    const { forwarder, taken, counters } = rig([messageOf('a', { qos: 2 })]);
+    forwarder.connected(everything);
+    forwarder.disconnected();
+    forwarder.connected(everything);
+    expect(taken()).toEqual(['publish 32768 a', 'publish 32768 a dup']);
+    forwarder.answered(32_768, false, 0x91);
+    expect([taken(), counters.droppedCount('out')]).toEqual([['stores 0'], 0]);
+  });
+
+  it('drops what is refused for good, and forgets its exchange', () => {
+    const { forwarder, taken, counters, places } = rig([messageOf('a', { qos: 2 })]);
+    forwarder.connected(everything);
+    forwarder.answered(32_768, false, 0x87);
+    expect([taken(), counters.droppedCount('out'), places]).toEqual([['publish 32768 a'], 1, [1]]);
+  });
+
+  it('goes on with what a former life has begun: releases, sends again, lets go', () => {
+    const past = { isReady: false, received: [0], doubtEnd: 3 };
+    const expired = messageOf('c', { qos: 2, expiresAtMs: 1 });
+    const messages = [...'ab'].map((topic) => messageOf(topic, { qos: 2 }));
+    const { forwarder, taken, places } = rig([...messages, expired, messageOf('d', { qos: 2 })], 100, past);
+    forwarder.connected(everything);
+    expect(taken()).toEqual([]);
+    past.isReady = true;
+    forwarder.send();
+    expect(taken()).toEqual(['pubrel 32768', 'publish 32769 b dup', 'pubrel 32770', 'publish 32771 d']);
+    forwarder.answered(32_768, true, 0);
+    expect(places).toEqual([1]);
   });
 });

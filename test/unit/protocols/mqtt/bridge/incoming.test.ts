@@ -4,7 +4,9 @@ import { describe, expect, it } from 'vitest';
 import { MetricsLayout, ThreadMetrics } from '../../../../../src/observability/metrics.ts';
 import { BridgeCounters, bridgeMetrics } from '../../../../../src/protocols/mqtt/bridge/bridge-metrics.ts';
 import { Incoming } from '../../../../../src/protocols/mqtt/bridge/incoming.ts';
+import { IncomingReceipts } from '../../../../../src/protocols/mqtt/bridge/incoming-receipts.ts';
 import type { BridgeRule, BridgeSettings } from '../../../../../src/protocols/mqtt/bridge/settings.ts';
+import { PacketType } from '../../../../../src/protocols/mqtt/codec/frame.ts';
 import type { OwnMessage } from '../../../../../src/protocols/mqtt/handlers/own-publisher.ts';
 import { CounterBlock, createCounters } from '../../../../../src/shm/counters.ts';
 
@@ -14,7 +16,11 @@ function packet(topic: string, more: Partial<IPublishPacket> = {}): IPublishPack
   return { cmd: 'publish', topic, payload: Buffer.from('x'), qos: 1, retain: false, dup: false, ...more };
 }
 
-function rig(rules: BridgeRule[], pendingMax = 100) {
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+}
+
+function rig(rules: BridgeRule[], pendingMax = 100, tellsSession = true) {
   const layout = new MetricsLayout([bridgeMetrics([{ name: 'b' } as BridgeSettings])]);
   const counters = new BridgeCounters(
     new ThreadMetrics(layout, new CounterBlock(createCounters(layout.slotCount))),
@@ -26,7 +32,9 @@ function rig(rules: BridgeRule[], pendingMax = 100) {
   const incoming = new Incoming({
     ...{ clientId: 'me', rules, hopsMax: 2, pendingMax, packetBytesMax: 500, counters },
     publish: (message, done) => published.push({ message, done }),
-    acknowledge: (packetId) => acknowledged.push(packetId),
+    receipts: new IncomingReceipts(null),
+    tellsSession,
+    acknowledge: (type, packetId) => acknowledged.push(type === PacketType.PUBACK ? packetId : type * 1000 + packetId),
     failed: (reason) => failures.push(reason),
   });
   let reads = 0;
@@ -69,14 +77,61 @@ describe('Incoming', () => {
     expect(acknowledged).toEqual([]);
   });
 
-  it('takes a QoS 2 message once, though it is released twice over two connections', () => {
-    const { take, published, incoming, reads } = rig([rule]);
-    take(packet('a/1', { qos: 2, messageId: 9 }));
+  it('takes a QoS 2 message once, though it comes and is released over several connections', async () => {
+    const { take, published, incoming, acknowledged } = rig([rule]);
+    const twice = (dup: boolean): void => take(packet('a/1', { qos: 2, messageId: 9, dup }));
+    incoming.begun(false);
+    twice(false);
+    expect(published).toEqual([]); // It is not known yet what came before.
+    await settled();
+    expect(published).toHaveLength(1);
     incoming.disconnected();
-    take(packet('a/1', { qos: 2, messageId: 9 }));
-    expect([published.length, reads()]).toEqual([1, 0]);
+    incoming.begun(true);
+    await settled();
+    twice(true);
     published[0]?.done(null);
-    expect(reads()).toBe(2);
+    expect(acknowledged).toEqual([5_009]);
+    twice(true);
+    await settled();
+    incoming.released(9);
+    await settled();
+    incoming.released(9);
+    await settled();
+    expect([published.length, acknowledged]).toEqual([1, [5_009, 5_009, 7_009, 7_009]]);
+    twice(false);
+    expect(published).toHaveLength(2);
+  });
+
+  it('takes a QoS 2 message again that could not be taken, or that is of another session', async () => {
+    const { take, published, incoming, failures } = rig([rule]);
+    incoming.begun(true);
+    await settled();
+    const twice = (dup: boolean): void => take(packet('a/1', { qos: 2, messageId: 9, dup }));
+    twice(false);
+    published[0]?.done(new Error('no room'));
+    expect(failures).toEqual(['a message could not be taken: no room']);
+    incoming.disconnected();
+    incoming.begun(true);
+    await settled();
+    twice(true);
+    published[1]?.done(null);
+    incoming.disconnected();
+    incoming.begun(false);
+    await settled();
+    twice(true);
+    expect(published).toHaveLength(3);
+  });
+
+  it('goes by the DUP flag where nothing is said about the session', async () => {
+    const { take, published, incoming } = rig([rule], 100, false);
+    incoming.begun(true);
+    await settled();
+    for (const dup of [false, true, false]) {
+      take(packet('a/1', { qos: 2, messageId: 9, dup }));
+      await settled();
+      published.at(-1)?.done(null);
+    }
+    expect(published).toHaveLength(2);
   });
 
   it('gives names and QoS by the rules, and marks what it lets in', () => {

@@ -1,12 +1,13 @@
 // What is stored for a remote broker: written on the publisher's worker, read by the bridge's, over a store in memory.
 import { describe, expect, it } from 'vitest';
 import { Run } from '../../../../../src/core/broker/run.ts';
-import type { Cursors } from '../../../../../src/core/ports/cursors.ts';
+import type { Cursors, OffsetCommit } from '../../../../../src/core/ports/cursors.ts';
 import type { PacedStore, StreamPartition } from '../../../../../src/core/ports/stream-store.ts';
 import { StorageError } from '../../../../../src/core/streams/storage-error.ts';
 import { MetricsLayout, ThreadMetrics } from '../../../../../src/observability/metrics.ts';
 import { BridgeTap } from '../../../../../src/protocols/mqtt/bridge/bridge-door.ts';
 import { BridgeCounters, bridgeMetrics } from '../../../../../src/protocols/mqtt/bridge/bridge-metrics.ts';
+import { exactIdOf } from '../../../../../src/protocols/mqtt/bridge/exact-ids.ts';
 import { OutgoingTap } from '../../../../../src/protocols/mqtt/bridge/outgoing-tap.ts';
 import type { BridgeSettings } from '../../../../../src/protocols/mqtt/bridge/settings.ts';
 import { type StoredEntry, StoredReader } from '../../../../../src/protocols/mqtt/bridge/stored-reader.ts';
@@ -27,15 +28,20 @@ async function until(isTrue: () => boolean): Promise<void> {
 /** Cursors that live as long as the test. */
 function memoryCursors(): { cursors: Cursors; places: Map<string, number> } {
   const places = new Map<string, number>();
+  const metadata = new Map<string, string>();
   const cursors = {
     fetch: async (_group: string, streams: readonly string[]) =>
       streams.map((stream) => {
         const offset = places.get(stream);
-        const cursor = offset === undefined ? null : { offset, leaderEpoch: -1, metadata: '', time: 0 };
+        const more = { leaderEpoch: -1, metadata: metadata.get(stream) ?? '', time: 0 };
+        const cursor = offset === undefined ? null : { offset, ...more };
         return { stream, cursor, isStaged: false };
       }),
-    commit: async (_group: string, _generation: null, [commit]: readonly { stream: string; offset: number }[]) => {
-      if (commit !== undefined) places.set(commit.stream, commit.offset);
+    commit: async (_group: string, _generation: null, commits: readonly OffsetCommit[]) => {
+      for (const { stream, offset, metadata: text = '' } of commits) {
+        places.set(stream, offset);
+        metadata.set(stream, text);
+      }
     },
   } as unknown as Cursors;
   return { cursors, places };
@@ -85,6 +91,7 @@ async function readerOf(store: PacedStore, cursors: Cursors) {
   const reader = await StoredReader.open({
     bridge: 'b',
     cursors,
+    window: 100,
     open: () => openStoredStream(store, name, storedStreamSettings(limits)),
     arrived: () => drain(),
     lost: (count) => notes.push(`lost ${count}`),
@@ -221,6 +228,43 @@ describe('StoredReader', () => {
     const { entries, reader } = await readerOf(store, memoryCursors().cursors);
     await until(() => entries.length === 1);
     expect(entries).toEqual([{ offset: 0, message: null }]);
+    await reader.stop();
+  });
+
+  it('keeps beside the place what was received and by which server, and says so when it is durable', async () => {
+    const { tap, store } = await rig();
+    const { cursors } = memoryCursors();
+    let count = 0;
+    for (let index = 0; index < 10; index++) tap.copy(runOf('a/1', `${index}`, 2), () => count++);
+    await until(() => count === 10);
+    const first = await readerOf(store, cursors);
+    await until(() => first.entries.length === 10);
+    // A new session there: nothing is to be released, but the server is written down first.
+    expect(first.reader.prepare(7, false, new Set())).toEqual([]);
+    expect(first.reader.isReadyFor(7)).toBe(false);
+    await until(() => first.reader.isReadyFor(7));
+    const told: number[] = [];
+    for (const offset of [1, 3, 4]) first.reader.received(offset, () => told.push(offset));
+    expect(told).toEqual([]);
+    await until(() => told.length === 3);
+    first.reader.confirm(2);
+    await first.reader.stop();
+
+    const second = await readerOf(store, cursors);
+    const { reader } = second;
+    expect([1, 2, 3, 4, 5].filter((offset) => reader.wasReceived(offset))).toEqual([3, 4]);
+    expect([reader.isDoubtful(101), reader.isDoubtful(102)]).toEqual([true, false]);
+    expect([reader.prepare(7, true, new Set()), reader.isReadyFor(7)]).toEqual([[], true]);
+    // Another server has a session of which nothing is known: all identifiers are released there, and nothing is doubtful.
+    const strange = reader.prepare(9, true, new Set([exactIdOf(4)]));
+    expect([strange.length, reader.isReadyFor(9), reader.isDoubtful(5)]).toEqual([32_768, false, false]);
+    // The connection was cut meanwhile: once more, but for what was begun.
+    expect(reader.prepare(9, true, new Set([exactIdOf(4)]))).toHaveLength(32_767);
+    reader.released();
+    await until(() => reader.isReadyFor(9));
+    expect(reader.wasReceived(4)).toBe(true);
+    reader.prepare(9, false, new Set());
+    expect(reader.wasReceived(4)).toBe(false);
     await reader.stop();
   });
 });

@@ -46,6 +46,8 @@ describe('encodeIdentity()', () => {
       isLocal: true,
     };
     expect(decodeIdentity(encodeIdentity(identity))).toEqual(identity);
+    const bound = { ...identity, needsAccount: true };
+    expect(decodeIdentity(encodeIdentity(bound))).toEqual(bound);
     expect(decodeIdentity(null)).toBeNull();
     expect(decodeIdentity(Buffer.from('{"user":"u"}'))).toBeNull();
     expect(decodeIdentity(Buffer.from('nonsense'))).toBeNull();

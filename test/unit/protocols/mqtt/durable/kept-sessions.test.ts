@@ -8,6 +8,8 @@ import { Session } from '../../../../../src/protocols/mqtt/state/session.ts';
 /** A slot with these sessions: name → epoch; and filters of them. */
 class TestService {
   readonly removed: string[] = [];
+  /** Those that came from another node, and are not confirmed. */
+  readonly arriving = new Set<string>();
   private readonly epochs: Map<string, number>;
   private readonly filters: ReadonlyMap<string, readonly string[]>;
 
@@ -26,6 +28,10 @@ class TestService {
 
   epochOf(id: string): number {
     return this.epochs.get(id) ?? 0;
+  }
+
+  isArriving(id: string): boolean {
+    return this.arriving.has(id);
   }
 
   contentOf(): null {
@@ -89,5 +95,13 @@ describe('KeptSessions', () => {
     expect([...inMemory.keys()]).toEqual(expect.arrayContaining(['alone']));
     expect(inMemory.has('plain')).toBe(false);
     expect(inMemory.get('alone')).toEqual(['$exclusive/t']);
+  });
+
+  it('opened() leaves alone what came from another node and may not be at home here', async () => {
+    const service = new TestService({ alone: 1 }, { alone: ['$exclusive/t'] });
+    service.arriving.add('alone');
+    const [found, inMemory] = await open([], service);
+    expect(found).toEqual(['alone:1']);
+    expect(inMemory.size).toBe(0);
   });
 });

@@ -16,6 +16,7 @@ class TestSlots {
   failure: SessionError | null = null;
   hasRoom = false;
   sessionCount = 0;
+  subscriptionCounts = { subscriptions: 0, shared: 0, subscribers: 0 };
   opens = 0;
   openError = new SessionError('SESSION_STORAGE_FAILED', 'Cannot store');
   readonly published: { readonly message: NewMessage; readonly done: Done }[] = [];

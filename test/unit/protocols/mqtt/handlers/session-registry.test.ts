@@ -24,6 +24,7 @@ function registryOf(stored: ReadonlySet<string> | null) {
     settings: { sharedKeyProperty: '' },
     slots: stored && {
       ...{ use: () => undefined, isSettled: true, sessionCount: 0, own: null },
+      subscriptionCounts: { subscriptions: 0, shared: 0, subscribers: 0 },
       has: (id: string) => stored.has(id),
       ownerOf: () => null,
       bringHome: async () => undefined,

@@ -2,7 +2,9 @@
 import { afterEach, expect, test } from 'vitest';
 import { systemContext } from '../../../../src/core/queues/queue-context.ts';
 import { DurableSessions } from '../../../../src/core/sessions/durable-sessions.ts';
+import type { SessionDelivery, SessionLink } from '../../../../src/core/sessions/online-session.ts';
 import { neverExpires } from '../../../../src/core/sessions/session-entry.ts';
+import type { SessionError } from '../../../../src/core/sessions/session-error.ts';
 import { CrashingStore } from '../../../support/crashing-store.ts';
 import { messageOf, TestClient } from './session-world.ts';
 
@@ -26,14 +28,39 @@ function open(disks: CrashingStore): Promise<DurableSessions> {
   });
 }
 
-async function attach(sessions: DurableSessions, client: TestClient): Promise<void> {
-  const { session } = await sessions.attach(
-    client.id,
-    { isClean: false, expiryMs: neverExpires, window: 20, will: null },
-    client,
-  );
+/** What a process does that has died no longer reaches its client. */
+class Line implements SessionLink {
+  isCut = false;
+  readonly #client: TestClient;
+
+  constructor(client: TestClient) {
+    this.#client = client;
+  }
+
+  hasRoom(): boolean {
+    return !this.isCut && this.#client.hasRoom();
+  }
+
+  deliver(delivery: SessionDelivery): boolean {
+    return this.isCut || this.#client.deliver(delivery);
+  }
+
+  release(packetId: number): void {
+    if (!this.isCut) this.#client.release(packetId);
+  }
+
+  end(error: SessionError): void {
+    if (!this.isCut) this.#client.end(error);
+  }
+}
+
+async function attach(sessions: DurableSessions, client: TestClient): Promise<Line> {
+  const line = new Line(client);
+  const options = { isClean: false, expiryMs: neverExpires, window: 20, will: null };
+  const { session } = await sessions.attach(client.id, options, line);
   client.session = session;
   session.begin();
+  return line;
 }
 
 async function until(condition: () => boolean): Promise<void> {
@@ -45,7 +72,7 @@ test('sessions over the journal keep acknowledged messages over crashes', async 
   // Its clients answer in a turn of the real loop.
   const client = new TestClient('c', { world: { context: { defer: (task) => setImmediate(task) } } });
   let sessions = await open(disks);
-  await attach(sessions, client);
+  let line = await attach(sessions, client);
   await sessions.subscribe(client.online, [{ filter: 'a/#', grade: 2, noLocal: false, detail: 0, identifier: 0 }]);
   const acknowledged = new Set<string>();
   for (let round = 0; round < 4; round += 1) {
@@ -63,9 +90,10 @@ test('sessions over the journal keep acknowledged messages over crashes', async 
     await Promise.all(stored);
     await until(() => client.given.length > 50 * round + 10);
     client.lose();
+    line.isCut = true;
     disks.crash(round % 2 === 0 ? 'mixed' : 'kill');
     sessions = await open(disks);
-    await attach(sessions, client);
+    line = await attach(sessions, client);
   }
   await until(() => client.given.length >= acknowledged.size);
   expect(acknowledged.size).toBe(200);

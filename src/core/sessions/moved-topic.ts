@@ -22,6 +22,11 @@ export function movedSubscription(id: string, since: readonly number[]): Session
   return { filter: `${movedPrefixOf(id)}#`, grade: 2, noLocal: false, detail: 0, identifier: 0, since };
 }
 
+/** Bytes that stand in front of a topic which lies among others; 0: it is none of such messages. */
+export function movedPrefixIn(bytes: Uint8Array, start: number, length: number): number {
+  return length > movedPrefixLength && bytes[start + 2] === 0 && bytes[start + 1] === 0 ? movedPrefixLength : 0;
+}
+
 /** Whether it is a filter, or a topic, of such messages. */
 export function isMoved(name: string): boolean {
   return name.charCodeAt(0) === 0x24 && name.charCodeAt(2) === 0 && name.charCodeAt(1) === 0;

@@ -17,7 +17,7 @@ import type { LiveSubscription, LogFeed } from './log-feed.ts';
 import { afterSkips, isDamage, planFrom } from './log-reading.ts';
 import type { MessageLog } from './message-log.ts';
 import { MessageView, type NewMessage } from './message-record.ts';
-import { isMoved, movedPrefixLength } from './moved-topic.ts';
+import { isMoved, movedPrefixIn, movedPrefixLength } from './moved-topic.ts';
 import type { ReadPlan } from './read-plan.ts';
 import {
   dirtyPart,
@@ -699,9 +699,10 @@ export class OnlineSession {
     view: MessageView,
   ): boolean {
     const { delivery } = this.#host;
-    if (this.#hasMoved && isMovedHere(view)) {
-      view.topicStart += movedPrefixLength;
-      view.topicLength -= movedPrefixLength;
+    if (this.#hasMoved) {
+      const prefix = movedPrefixIn(view.bytes, view.topicStart, view.topicLength);
+      view.topicStart += prefix;
+      view.topicLength -= prefix;
     }
     delivery.message = view;
     delivery.packetId = packetId;
@@ -724,7 +725,9 @@ export class OnlineSession {
       if (this.#matched.size >= matchCacheMax) this.#matched.clear();
       this.#matched.set(topic, found);
     }
-    return this.#hasMoved && isMovedHere(view) ? found : this.#holding(found, view, partition, offset);
+    return this.#hasMoved && movedPrefixIn(view.bytes, view.topicStart, view.topicLength) > 0
+      ? found
+      : this.#holding(found, view, partition, offset);
   }
 
   /** Those that hold at this offset, and want what this publisher sends. */
@@ -781,11 +784,6 @@ export class OnlineSession {
   get isBehind(): boolean {
     return this.#behindCount > 0;
   }
-}
-
-/** Whether the topic of a message is one of `moved-topic.ts`. */
-function isMovedHere({ bytes, topicStart, topicLength }: MessageView): boolean {
-  return topicLength > movedPrefixLength && bytes[topicStart + 2] === 0 && bytes[topicStart + 1] === 0;
 }
 
 /** That the client has a message of grade 2: when it is durable, the client is told to release it. */

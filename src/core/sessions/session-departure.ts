@@ -12,7 +12,7 @@ import type { Flight } from './flight-table.ts';
 import type { LogFeed } from './log-feed.ts';
 import { afterSkips, isDamage, planFrom } from './log-reading.ts';
 import { MessageView } from './message-record.ts';
-import { isMoved, movedPrefixLength } from './moved-topic.ts';
+import { isMoved, movedPrefixIn } from './moved-topic.ts';
 import type { SessionEntry, SessionSubscription } from './session-entry.ts';
 import { MoveWriter } from './session-move.ts';
 import {
@@ -140,9 +140,7 @@ export class SessionDeparture {
   /** Of the message that was read: bytes of its topic that are this node's own. */
   #prefix(): number {
     const { bytes, topicStart, topicLength } = this.#view;
-    return topicLength > movedPrefixLength && bytes[topicStart + 2] === 0 && bytes[topicStart + 1] === 0
-      ? movedPrefixLength
-      : 0;
+    return movedPrefixIn(bytes, topicStart, topicLength);
   }
 
   #isWanted(partition: number, offset: number): boolean {

@@ -2,10 +2,14 @@
  * Listeners whose connections uWebSockets.js accepts itself and spreads over the workers. Main thread, owned by the
  * listeners of the broker. Limits are kept by the workers, who alone learn of a connection.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { loadHttpAdapter } from '../../net/http/choose.ts';
 import type { WebSocketAcceptor, WebSocketTransport } from '../../net/http/port.ts';
 import { BrokerError, toError } from '../../std/errors.ts';
 import type { AcceptorListener, ListenerAddress } from './acceptor.ts';
+
+/** Workers that have not joined by then join while others serve. */
+const joinMsMax = 5_000;
 
 export interface WebSocketAcceptorsOptions {
   readonly listeners: readonly AcceptorListener[];
@@ -22,7 +26,7 @@ export class WebSocketAcceptors {
     this.options = options;
   }
 
-  /** Rejects with `HTTP_ADAPTER_UNAVAILABLE` or `LISTENER_FAILED`. */
+  /** Resolves when connections are taken. Rejects with `HTTP_ADAPTER_UNAVAILABLE` or `LISTENER_FAILED`. */
   async listen(): Promise<ListenerAddress[]> {
     const { listeners } = this.options;
     if (listeners.length === 0) return [];
@@ -38,8 +42,18 @@ export class WebSocketAcceptors {
         throw new BrokerError('LISTENER_FAILED', message, { cause: error });
       }
     }
-    for (const worker of this.options.liveWorkers()) this.workerReady(worker);
+    const workers = this.options.liveWorkers();
+    for (const worker of workers) this.workerReady(worker);
+    await this.joined(workers.length);
     return addresses;
+  }
+
+  /** Workers join by messages, and a connection that comes before the first of them is refused. */
+  private async joined(workerCount: number): Promise<void> {
+    const limit = performance.now() + joinMsMax;
+    for (const acceptor of this.acceptors.values()) {
+      while (acceptor.workerCount < workerCount && performance.now() < limit) await sleep(1);
+    }
   }
 
   /** A worker serves: it takes part from now on. One that dies leaves by itself. */

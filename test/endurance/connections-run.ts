@@ -14,7 +14,7 @@ import { BrokerProcess } from '../support/broker-process.ts';
 import { descriptorCount, residentBytes } from '../support/process-figures.ts';
 import type { EnduranceRound, EnduranceSample } from './judge.ts';
 import type { LoadMessage, LoadOptions, LoadReport } from './load-messages.ts';
-import type { ProbeClass, ProbeFigures, ProbeMessage, ProbeReport } from './probe-messages.ts';
+import type { PhaseKind, Pooled, ProbeClass, ProbeFigures, ProbeMessage, ProbeReport } from './probe-messages.ts';
 
 export interface EnduranceOptions {
   readonly connections: number;
@@ -54,6 +54,8 @@ export interface LoadTotals {
 export interface EnduranceResult {
   readonly samples: readonly EnduranceSample[];
   readonly rounds: readonly EnduranceRound[];
+  /** Of all rounds but those of the warm-up. */
+  readonly pooled: Pooled;
   readonly load: LoadTotals;
   readonly probesSent: number;
   readonly probesReceived: number;
@@ -73,6 +75,8 @@ const timeWaitS = 60;
 const descriptorsSpare = 1_500;
 const rampLimitShare = 4;
 const endLimitMs = 60_000;
+/** Of the rounds: until code is compiled and the heap has its size. */
+const warmUpShare = 0.15;
 const figuresOfNothing: LoadTotals = {
   ...{ open: 0, connects: 0, reconnects: 0, published: 0, acknowledged: 0, delivered: 0, verified: 0, pings: 0 },
   slowestConnectMs: 0,
@@ -203,7 +207,8 @@ class Endurance {
       this.collectProblems(probe);
       await this.end(descriptorsBefore);
       return {
-        ...{ samples: this.samples, rounds: this.rounds, load, churnSeconds, slowBytes: this.slowBytes },
+        ...{ samples: this.samples, rounds: this.rounds, pooled: probe.pooled },
+        ...{ load, churnSeconds, slowBytes: this.slowBytes },
         ...{ probesSent: probe.sent, probesReceived: probe.received },
         ...{ droppedForSlow: this.dropped.withSlow, droppedOtherwise: this.dropped.without },
         problems: this.problems,
@@ -262,23 +267,26 @@ class Endurance {
   private async playRounds(): Promise<void> {
     const { seconds, phaseSeconds } = this.options;
     const count = Math.max(1, Math.floor(seconds / (2 * phaseSeconds)));
+    const warmUp = Math.floor(count * warmUpShare);
     for (let round = 0; round < count && this.broker.isRunning; round++) {
       // Which phase comes first takes turns, so that what changes slowly favours neither.
       const isSlowFirst = round % 2 === 1;
-      const first = await this.playPhase(isSlowFirst);
-      const second = await this.playPhase(!isSlowFirst);
+      const counts = round >= warmUp;
+      const first = await this.playPhase(isSlowFirst, counts);
+      const second = await this.playPhase(!isSlowFirst, counts);
       const pair = isSlowFirst ? { without: second, withSlow: first } : { without: first, withSlow: second };
       this.rounds.push(pair);
       this.options.onLine({ kind: 'round', round: pair });
     }
   }
 
-  private async playPhase(isSlow: boolean): Promise<Readonly<Record<ProbeClass, ProbeFigures>>> {
+  private async playPhase(isSlow: boolean, counts: boolean): Promise<Readonly<Record<ProbeClass, ProbeFigures>>> {
     const { phaseSeconds, settleSeconds } = this.options;
     const before = await this.droppedCount();
     if (isSlow) this.probe.send({ slow: 'come' });
     await sleep(settleSeconds * 1_000);
-    this.probe.send({ measure: 'begin' });
+    const kind: PhaseKind = isSlow ? 'withSlow' : 'without';
+    this.probe.send({ measure: 'begin', kind: counts ? kind : null });
     await sleep((phaseSeconds - settleSeconds) * 1_000);
     const report = await this.probe.ask({ measure: 'end' });
     // Without slow subscribers nobody drops anything; what those of the phase before left ends with their connections.

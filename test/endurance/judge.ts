@@ -1,6 +1,6 @@
 /** What the figures of the endurance program say. Pure. */
 import { median } from '../../src/journal/bench/latency-counts.ts';
-import { type ProbeClass, type ProbeFigures, probeClasses } from './probe-messages.ts';
+import { type Pooled, type ProbeClass, type ProbeFigures, probeClasses } from './probe-messages.ts';
 
 export interface EnduranceSample {
   readonly seconds: number;
@@ -18,9 +18,9 @@ export interface Comparison {
   readonly name: ProbeClass;
   readonly withoutUs: number;
   readonly withSlowUs: number;
-  /** Median over the rounds of p99 with the slow subscribers over p99 without. */
+  /** p99 of all messages of the phases with slow subscribers over p99 of all those without. */
   readonly ratio: number;
-  /** Of the phases without, between one round and the next: what the machine does by itself. */
+  /** The same between the two halves of the phases without: what the machine does by itself. */
   readonly noise: number;
 }
 
@@ -35,11 +35,10 @@ export interface Growth {
 
 /** p99 may be so much larger with the slow subscribers. */
 export const ratioMax = 1.2;
-/** Where p99 of phases without them differs by more from one round to the next, the machine is too busy for a verdict. */
+/** Where p99 of the phases without them differs by more between their halves, the machine is too busy for a verdict. */
 export const noiseMax = 2;
-/** With fewer rounds or messages a median of p99 says nothing. */
-const roundsMin = 5;
-const messagesMin = 200;
+/** With fewer messages in a half p99 says nothing. */
+const messagesMin = 1_000;
 
 /** The first part of the run, in which caches, pools and the heap find their sizes. */
 const warmUpShare = 0.2;
@@ -51,24 +50,22 @@ const memoryBytesMax = 32 * 1024 * 1024;
 const descriptorsShareMax = 0.01;
 const descriptorsMax = 20;
 
-/** Null when the run was too short to say. */
-export function compareLatency(rounds: readonly EnduranceRound[]): readonly Comparison[] | null {
-  if (rounds.length < roundsMin) return null;
+/**
+ * Null when the run was too short to say. Messages of all phases of a kind are taken together: what comes every few seconds, as a
+ * collection of garbage does, is in one phase and not in the next, so that p99 of single phases jumps.
+ */
+export function compareLatency({ without, withSlow }: Pooled): readonly Comparison[] | null {
   const comparisons: Comparison[] = [];
   for (const name of probeClasses) {
-    const counts = rounds.flatMap(({ without, withSlow }) => [without[name].count, withSlow[name].count]);
-    if (Math.min(...counts) < messagesMin) return null;
-    const without = rounds.map((round) => round.without[name].p99Us);
-    const withSlow = rounds.map((round) => round.withSlow[name].p99Us);
-    const between = without
-      .slice(1)
-      .map((us, at) => Math.max(us, without[at] ?? us) / Math.max(1, Math.min(us, without[at] ?? us)));
+    const [one, other] = [without[name], withSlow[name]];
+    if (Math.min(...[...one.halves, ...other.halves].map(({ count }) => count)) < messagesMin) return null;
+    const halves = one.halves.map(({ p99Us }) => Math.max(1, p99Us));
     comparisons.push({
       name,
-      withoutUs: median(without),
-      withSlowUs: median(withSlow),
-      ratio: median(withSlow.map((us, at) => us / Math.max(1, without[at] ?? 1))),
-      noise: median(between),
+      withoutUs: one.all.p99Us,
+      withSlowUs: other.all.p99Us,
+      ratio: other.all.p99Us / Math.max(1, one.all.p99Us),
+      noise: Math.max(...halves) / Math.min(...halves),
     });
   }
   return comparisons;

@@ -21,8 +21,21 @@ export interface ProbeFigures {
 export const probeClasses = ['pairs, QoS 0', 'pairs, QoS 1', 'same topic, QoS 0', 'same topic, QoS 1'] as const;
 export type ProbeClass = (typeof probeClasses)[number];
 
+export type PhaseKind = 'without' | 'withSlow';
+
+/** Of all phases of a kind that count, taken together. */
+export interface PooledFigures {
+  readonly all: ProbeFigures;
+  /** Every second phase, and the others: how far they differ is what the machine does by itself. */
+  readonly halves: readonly [ProbeFigures, ProbeFigures];
+}
+
+export type Pooled = Readonly<Record<PhaseKind, Readonly<Record<ProbeClass, PooledFigures>>>>;
+
 export interface ProbeReport {
+  /** Of the phase that ends. */
   readonly figures: Readonly<Record<ProbeClass, ProbeFigures>>;
+  readonly pooled: Pooled;
   readonly sent: number;
   readonly received: number;
   /** Bytes that the subscriber of one byte a second took since the slow ones came. */
@@ -33,5 +46,7 @@ export interface ProbeReport {
 export type ProbeMessage =
   | { readonly start: ProbeOptions }
   | { readonly slow: 'come' | 'go' }
-  | { readonly measure: 'begin' | 'end' }
+  /** `kind`: the phase counts, as one of these. */
+  | { readonly measure: 'begin'; readonly kind: PhaseKind | null }
+  | { readonly measure: 'end' }
   | { readonly stop: true };

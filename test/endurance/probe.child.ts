@@ -6,6 +6,9 @@ import process from 'node:process';
 import { LatencyCounts } from '../../src/journal/bench/latency-counts.ts';
 import { disconnect, type Level, PacketType, puback, publish } from './packets.ts';
 import {
+  type PhaseKind,
+  type Pooled,
+  type PooledFigures,
   type ProbeClass,
   type ProbeFigures,
   type ProbeMessage,
@@ -19,7 +22,40 @@ const tickMs = 5;
 const problemsMax = 30;
 const slowTopic = 'probe/slow';
 
-const counts = new Map<ProbeClass, { count: number; latency: LatencyCounts }>();
+/** Exact to 10 us up to a second. */
+class Latencies {
+  private count = 0;
+  private readonly tens = new LatencyCounts();
+
+  add(us: number): void {
+    this.count++;
+    this.tens.add(us / 10, 1);
+  }
+
+  merge(other: Latencies): void {
+    this.count += other.count;
+    this.tens.merge(other.tens);
+  }
+
+  figures(): ProbeFigures {
+    const { p50Us, p99Us } = this.tens.figures();
+    return { count: this.count, p50Us: p50Us * 10, p99Us: p99Us * 10 };
+  }
+}
+
+type OfClass<T> = Record<ProbeClass, T>;
+
+function ofClasses<T>(make: (name: ProbeClass) => T): OfClass<T> {
+  return Object.fromEntries(probeClasses.map((name) => [name, make(name)])) as OfClass<T>;
+}
+
+const newHalves = (): OfClass<[Latencies, Latencies]> => ofClasses(() => [new Latencies(), new Latencies()]);
+
+let phase = ofClasses(() => new Latencies());
+let phaseKind: PhaseKind | null = null;
+/** Every second phase of a kind belongs to the same half. */
+const halves = { without: newHalves(), withSlow: newHalves() };
+const phases = { without: 0, withSlow: 0 };
 let isMeasuring = false;
 let sent = 0;
 let received = 0;
@@ -29,9 +65,31 @@ function problem(what: string): void {
   if (problems.length < problemsMax) problems.push(what);
 }
 
-function reset(): void {
-  for (const name of probeClasses) counts.set(name, { count: 0, latency: new LatencyCounts() });
+function beginPhase(kind: PhaseKind | null): void {
+  phase = ofClasses(() => new Latencies());
+  phaseKind = kind;
+  isMeasuring = true;
 }
+
+function endPhase(): void {
+  isMeasuring = false;
+  if (phaseKind === null) return;
+  const half = phases[phaseKind]++ % 2;
+  for (const name of probeClasses) halves[phaseKind][name][half]?.merge(phase[name]);
+  phaseKind = null;
+}
+
+function pooledOf(kind: PhaseKind): OfClass<PooledFigures> {
+  return ofClasses((name) => {
+    const [even, odd] = halves[kind][name];
+    const all = new Latencies();
+    all.merge(even);
+    all.merge(odd);
+    return { all: all.figures(), halves: [even.figures(), odd.figures()] };
+  });
+}
+
+const pooled = (): Pooled => ({ without: pooledOf('without'), withSlow: pooledOf('withSlow') });
 
 /** A subscriber, a publisher, or both; the last eight bytes of a payload are the time at which it was sent. */
 class Probe implements WireHandler {
@@ -76,10 +134,8 @@ class Probe implements WireHandler {
     if (qos > 0) this.socket.write(puback(bytes.readUInt16BE(packetIdAt(bytes, start))));
     if (!isMeasuring) return;
     const us = Number(process.hrtime.bigint() - bytes.readBigUInt64BE(end - 8)) / 1_000;
-    const found = counts.get(`${this.group}, QoS ${qos}` as ProbeClass);
-    if (found === undefined) return;
-    found.count++;
-    found.latency.add(us, 1);
+    const name = `${this.group}, QoS ${qos}` as ProbeClass;
+    if (name in phase) phase[name].add(us);
   }
 
   onProblem(what: string): void {
@@ -161,15 +217,9 @@ class Probes {
   }
 
   report(): ProbeReport {
-    const figures = Object.fromEntries(
-      probeClasses.map((name) => {
-        const found = counts.get(name);
-        const { p50Us = 0, p99Us = 0 } = found?.latency.figures() ?? {};
-        return [name, { count: found?.count ?? 0, p50Us, p99Us }];
-      }),
-    ) as Record<ProbeClass, ProbeFigures>;
     return {
-      figures,
+      figures: ofClasses((name) => phase[name].figures()),
+      pooled: pooled(),
       sent,
       received,
       slowBytes: this.slow.at(1)?.bytesRead ?? this.slowBytes,
@@ -179,16 +229,17 @@ class Probes {
 }
 
 let probes: Probes | null = null;
-reset();
 process.on('message', (message: ProbeMessage) => {
   if ('start' in message) probes = new Probes(message.start);
   else if ('slow' in message) {
     if (message.slow === 'come') probes?.come();
     else probes?.go();
   } else if ('measure' in message) {
-    isMeasuring = message.measure === 'begin';
-    if (isMeasuring) reset();
-    else process.send?.(probes?.report());
+    if (message.measure === 'begin') beginPhase(message.kind);
+    else {
+      endPhase();
+      process.send?.(probes?.report());
+    }
   } else {
     probes?.close();
     setTimeout(() => process.exit(0), 300);

@@ -26,9 +26,9 @@ export function findFaults(options: EnduranceOptions, result: EnduranceResult): 
 }
 
 /** Subscribers that were not slow say nothing about slow ones. */
-function slowFaults({ droppedForSlow, droppedOtherwise, rounds, slowBytes }: EnduranceResult): string[] {
+function slowFaults({ droppedForSlow, droppedOtherwise, pooled, slowBytes }: EnduranceResult): string[] {
   const faults: string[] = [];
-  if (compareLatency(rounds) !== null) {
+  if (compareLatency(pooled) !== null) {
     if (droppedForSlow === 0) faults.push('the slow subscribers never made the broker drop anything');
     if (slowBytes === 0) faults.push('the subscriber of one byte a second read nothing');
   }
@@ -42,12 +42,10 @@ function growthFaults({ samples }: EnduranceResult): string[] {
     .map(({ what, growth, limit }) => `${what} grew by ${Math.round(growth)}, allowed ${Math.round(limit)}`);
 }
 
-function latencyFaults({ rounds }: EnduranceResult): string[] {
-  return (compareLatency(rounds) ?? []).flatMap(({ name, ratio, noise }) => {
+function latencyFaults({ pooled }: EnduranceResult): string[] {
+  return (compareLatency(pooled) ?? []).flatMap(({ name, ratio, noise }) => {
     if (noise > noiseMax) {
-      return [
-        `${name}: cannot compare p99 on a machine this busy, it differs by ${noise.toFixed(2)} from round to round by itself`,
-      ];
+      return [`${name}: cannot compare p99 on a machine this busy, it differs by ${noise.toFixed(2)} by itself`];
     }
     if (ratio <= ratioMax) return [];
     return [`${name}: p99 is ${ratio.toFixed(2)} times as long with slow subscribers, allowed ${ratioMax}`];

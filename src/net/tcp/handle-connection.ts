@@ -1,8 +1,9 @@
 /**
- * A TCP connection driven by Node's TCP handle itself: the fast path (see `stream-internals.ts`).
+ * A TCP connection driven by Node's TCP handle itself: the fast path (see `std/stream-handle.ts`).
  * Thread: the connection's worker, for its whole life.
  */
 import type { ListenerInfo } from '../../core/ports/connection.ts';
+import { endOfFile, type StreamInternals, type TcpHandle, type WriteRequest } from '../../std/stream-handle.ts';
 import {
   BufferedConnection,
   type ConnectionFacts,
@@ -13,9 +14,6 @@ import {
   writeFailed,
   writePending,
 } from './buffered-connection.ts';
-import type { StreamInternals, TcpHandle, WriteRequest } from './stream-internals.ts';
-
-const endOfFile = -4095; // UV_EOF
 
 export class HandleConnection extends BufferedConnection {
   private readonly handle: TcpHandle;

@@ -5,16 +5,16 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { CloseReason, Connection, ConnectionHandler, ListenerInfo } from '../../core/ports/connection.ts';
+import { borrowHandle, findStreamInternals, type StreamInternals, takeHandle } from '../../std/stream-handle.ts';
 import type { WebSocketConnection, WebSocketHandler } from '../http/port.ts';
 import { ReceiveLimiter, type ReceiveLimits } from '../limits/receive-limit.ts';
-import { borrowHandle, TlsConnection } from '../tls/tls-connection.ts';
+import { TlsConnection } from '../tls/tls-connection.ts';
 import { WebSocketStreamConnection, type WebSocketStreamOptions } from '../web-socket/web-socket-stream.ts';
 import { type BufferedConnection, type ConnectionFacts, type ConnectionHost, noFacts } from './buffered-connection.ts';
 import { HandleConnection } from './handle-connection.ts';
 import { OutputMemory } from './output-memory.ts';
 import { ReadArea } from './read-area.ts';
 import { StreamConnection } from './stream-connection.ts';
-import { findStreamInternals, type StreamInternals, takeHandle } from './stream-internals.ts';
 import { Turn } from './turn.ts';
 
 /** Bytes asked of the kernel per read, and the longest tail of a frame that is put in front of them. */

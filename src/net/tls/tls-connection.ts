@@ -1,5 +1,5 @@
 /**
- * A TLS connection after its hand-shake, driven by Node's TLS handle itself (see `../tcp/stream-internals.ts`): decrypted
+ * A TLS connection after its hand-shake, driven by Node's TLS handle itself (see `std/stream-handle.ts`): decrypted
  * bytes land in the worker's read area without a buffer of their own. Thread: the connection's worker.
  *
  * Cost of TLS beside TCP, measured (docs/operations/listeners.md): two copies and the cipher per record. The handle takes
@@ -7,6 +7,7 @@
  */
 import type { TLSSocket } from 'node:tls';
 import type { ListenerInfo } from '../../core/ports/connection.ts';
+import { endOfFile, type StreamInternals, type TcpHandle } from '../../std/stream-handle.ts';
 import {
   BufferedConnection,
   type ConnectionFacts,
@@ -16,9 +17,6 @@ import {
   writeDone,
   writeFailed,
 } from '../tcp/buffered-connection.ts';
-import type { StreamInternals, TcpHandle } from '../tcp/stream-internals.ts';
-
-const endOfFile = -4095; // UV_EOF
 
 export class TlsConnection extends BufferedConnection {
   private readonly socket: TLSSocket;
@@ -101,14 +99,4 @@ export class TlsConnection extends BufferedConnection {
     this.isGone = true;
     this.socket.destroy();
   }
-}
-
-/** The handle of a TLS socket when it has what is needed; it stays the socket's, which closes it. */
-export function borrowHandle(socket: TLSSocket): TcpHandle | null {
-  const { _handle: handle } = socket as unknown as { _handle: TcpHandle | null };
-  if (handle === null || handle === undefined) return null;
-  for (const method of ['useUserBuffer', 'readStart', 'readStop', 'writeBuffer', 'shutdown']) {
-    if (typeof (handle as unknown as Record<string, unknown>)[method] !== 'function') return null;
-  }
-  return handle;
 }

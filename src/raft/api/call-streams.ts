@@ -6,6 +6,7 @@
  */
 import type { Socket } from 'node:net';
 import { callFrameKinds, callPongFrame, callPreface, callProtocol } from '../../rpc/call-frames.ts';
+import { FrameSocket } from '../../rpc/frame-socket.ts';
 import { encodeFrame, FrameReader } from '../../rpc/frames.ts';
 import { PipelineRequest, PipelineResponse } from '../../rpc/generated/ringmq/placement/v1/kv.ts';
 import { toError } from '../../std/errors.ts';
@@ -15,6 +16,8 @@ import { endWith, type StreamOffer } from './shared-port.ts';
 
 /** The kernel looks after clients that are silent: one that is gone without a trace is noticed after a minute or two. */
 const keepAliveMs = 30_000;
+/** Answers that the client does not read: with more it is not read itself. */
+const answersBytesMax = 64 * 1024;
 
 export class CallStreams implements StreamOffer {
   readonly preface = callPreface;
@@ -51,6 +54,7 @@ class CallStream implements PipelineChannel {
   private readonly socket: Socket;
   private readonly hub: PipelineHub;
   private readonly reader: FrameReader;
+  private bytes: FrameSocket | null = null;
   private pipeline: Pipeline | null = null;
   private isRefused = false;
 
@@ -70,10 +74,14 @@ class CallStream implements PipelineChannel {
 
   begin(first: Buffer): void {
     const { socket } = this;
-    socket.on('data', (chunk: Buffer) => this.read(chunk));
-    socket.on('drain', () => this.pipeline?.drain());
     socket.on('close', () => this.pipeline?.over());
-    socket.resume();
+    const bytes = new FrameSocket(socket, {
+      onData: (chunk) => this.read(chunk),
+      onWritten: () => {
+        if (bytes.queuedBytes === 0) this.pipeline?.drain();
+      },
+    });
+    this.bytes = bytes;
     if (first.length > 0) this.read(first);
   }
 
@@ -82,7 +90,10 @@ class CallStream implements PipelineChannel {
   }
 
   write(response: PipelineResponse): boolean {
-    return this.socket.write(encodeFrame(callFrameKinds.response, PipelineResponse.encode(response).finish()));
+    const { bytes } = this;
+    if (bytes === null) return true;
+    bytes.write(encodeFrame(callFrameKinds.response, PipelineResponse.encode(response).finish()));
+    return bytes.queuedBytes < answersBytesMax;
   }
 
   end(): void {
@@ -90,11 +101,11 @@ class CallStream implements PipelineChannel {
   }
 
   pause(): void {
-    this.socket.pause();
+    this.bytes?.pause();
   }
 
   resume(): void {
-    this.socket.resume();
+    this.bytes?.resume();
   }
 
   /** Says why, and lets the client go. */
@@ -119,7 +130,7 @@ class CallStream implements PipelineChannel {
     if (kind === callFrameKinds.request) this.pipeline?.take(PipelineRequest.decode(body));
     else if (kind !== callFrameKinds.ping) throw new Error(`Cannot read a frame: there is no kind ${kind}`);
     // One that does not read its answers is not answered.
-    else if (this.socket.writable && this.socket.writableLength === 0) this.socket.write(callPongFrame);
+    else if (this.bytes?.queuedBytes === 0) this.bytes.write(callPongFrame);
     return !this.isRefused;
   }
 }

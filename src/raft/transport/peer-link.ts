@@ -10,6 +10,7 @@ import type { Socket } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import type { Logger } from '../../observability/log.ts';
 import { connectTo } from '../../rpc/client/server-security.ts';
+import { FrameSocket } from '../../rpc/frame-socket.ts';
 import { encodeFrame, FrameReader } from '../../rpc/frames.ts';
 import { toError } from '../../std/errors.ts';
 import type { ReplicaId } from '../consensus/types.ts';
@@ -55,12 +56,10 @@ export class PeerLink {
   readonly address: string;
   private readonly environment: LinkEnvironment;
   private readonly queue: SendQueue;
-  private readonly onWritten = (): void => {
-    if (!this.queue.isEmpty) this.flush();
-  };
   private state: LinkState = 'idle';
   private isClosed = false;
   private socket: Socket | null = null;
+  private bytes: FrameSocket | null = null;
   private timer: NodeJS.Timeout | null = null;
   private backOffMs: number;
   /** Turns of the keep-alive since the ping that has no answer; 0: none is owed. */
@@ -101,15 +100,15 @@ export class PeerLink {
   /** What was sent leaves now, in one frame as far as it fits, when the peer keeps up. */
   flush(): void {
     const { limits, counters } = this.environment;
-    const { socket, queue } = this;
-    if (socket === null) return;
-    while (this.state === 'open' && !queue.isEmpty && socket.writableLength < limits.inFlightBytesMax) {
+    const { bytes: stream, queue } = this;
+    if (stream === null) return;
+    while (this.state === 'open' && !queue.isEmpty && stream.queuedBytes < limits.inFlightBytesMax) {
       const { messages, bytes } = queue.take(limits.frameBytesMax);
       const frame = encodeBatchFrame(messages, bytes);
       counters.messagesSent += messages.length;
       counters.framesSent += 1;
       counters.bytesSent += frame.length;
-      socket.write(frame, this.onWritten);
+      stream.write(frame);
     }
   }
 
@@ -145,8 +144,8 @@ export class PeerLink {
     try {
       const socket = connectTo(this.address, tls, streamProtocol);
       this.socket = socket;
-      this.listen(socket);
-      socket.write(encodeOpening(helloOf(identity(), this.replica)));
+      this.bytes = this.listen(socket);
+      this.bytes.write(encodeOpening(helloOf(identity(), this.replica)));
     } catch (error) {
       // An address or a certificate that nobody can connect with. Not inside of this call, which may come from `send`.
       this.clearTimer();
@@ -154,26 +153,31 @@ export class PeerLink {
     }
   }
 
-  private listen(socket: Socket): void {
+  private listen(socket: Socket): FrameSocket {
     const isCurrent = (): boolean => socket === this.socket;
     let reason = 'the peer ended the stream';
     const reader = new FrameReader(smallFrameBytesMax, (kind, body) => {
       this.take(kind, body);
       return isCurrent();
     });
-    socket.on('data', (chunk: Buffer) => {
-      if (!isCurrent()) return;
-      try {
-        reader.push(chunk);
-      } catch (error) {
-        this.fail({ isRefusal: false, reason: toError(error).message });
-      }
-    });
     socket.on('error', (error) => {
       reason = error.message;
     });
     socket.on('close', () => {
       if (isCurrent()) this.fail({ isRefusal: false, reason });
+    });
+    return new FrameSocket(socket, {
+      onData: (chunk) => {
+        if (!isCurrent()) return;
+        try {
+          reader.push(chunk);
+        } catch (error) {
+          this.fail({ isRefusal: false, reason: toError(error).message });
+        }
+      },
+      onWritten: () => {
+        if (isCurrent() && !this.queue.isEmpty) this.flush();
+      },
     });
   }
 
@@ -203,7 +207,7 @@ export class PeerLink {
   /** Counts turns instead of time: a process that slept has the answer in its socket, and must read it first. */
   private keepAlive(): void {
     const { keepAliveMs, keepAliveTimeoutMs } = this.environment.limits;
-    if (this.pingAge === 0) this.socket?.write(pingFrame);
+    if (this.pingAge === 0) this.bytes?.write(pingFrame);
     this.pingAge += 1;
     if (this.pingAge > Math.max(1, keepAliveTimeoutMs / keepAliveMs)) {
       this.fail({ isRefusal: false, reason: 'it does not answer any more' });
@@ -266,6 +270,7 @@ export class PeerLink {
     this.clearTimer();
     const { socket } = this;
     this.socket = null;
+    this.bytes = null;
     socket?.destroy();
   }
 

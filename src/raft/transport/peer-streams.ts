@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { status } from '@grpc/grpc-js';
+import { FrameSocket } from '../../rpc/frame-socket.ts';
 import { encodeFrame, FrameError, FrameReader } from '../../rpc/frames.ts';
 import type { Hello } from '../../rpc/generated/ringmq/raft/v1/peer.ts';
 import { endWith } from '../api/shared-port.ts';
@@ -33,8 +34,9 @@ export interface PeerStreamsOptions {
 
 /** How long a connection may take to say who it is. */
 const helloTimeoutMs = 10_000;
-/** A sender pings every second or so; one that is silent for so long has gone without a trace. */
-const silenceMsMax = 30_000;
+/** A sender pings every second or so; one that is silent for so many turns has gone without a trace. */
+const silentTurnsMax = 2;
+const silenceTurnMs = 15_000;
 
 const noBytes = new Uint8Array(0);
 const acceptedFrame = encodeFrame(frameKinds.accepted, noBytes);
@@ -92,6 +94,10 @@ class InboundStream {
   private readonly events: StreamEvents;
   private readonly reader: FrameReader;
   private readonly timer: NodeJS.Timeout;
+  private bytes: FrameSocket | null = null;
+  private silence: NodeJS.Timeout | null = null;
+  /** Turns since it was heard. Not time: after a process slept its bytes are in the socket, and must be read first. */
+  private silentTurns = 0;
   private hello: Hello | null = null;
   private isOver = false;
 
@@ -112,8 +118,7 @@ class InboundStream {
       this.end(problem);
       return;
     }
-    this.socket.on('data', (chunk: Buffer) => this.read(chunk));
-    this.socket.resume();
+    this.bytes = new FrameSocket(this.socket, { onData: (chunk) => this.read(chunk), onWritten: () => undefined });
     this.read(first);
   }
 
@@ -128,12 +133,13 @@ class InboundStream {
     if (this.isOver) return;
     this.isOver = true;
     clearTimeout(this.timer);
-    this.socket.setTimeout(0);
+    if (this.silence !== null) clearInterval(this.silence);
     this.events.onOver(this.hello?.fromReplica ?? null);
   }
 
   private read(chunk: Buffer): void {
     if (this.isOver) return;
+    this.silentTurns = 0;
     try {
       this.reader.push(chunk);
     } catch (error) {
@@ -160,9 +166,10 @@ class InboundStream {
     clearTimeout(this.timer);
     this.hello = hello;
     this.reader.bytesMax = streamFrameBytesMax;
-    this.socket.setTimeout(silenceMsMax, () => this.socket.destroy());
+    this.silence = setInterval(() => this.checkSilence(), silenceTurnMs);
+    this.silence.unref();
     this.events.onHello(hello.fromReplica);
-    this.socket.write(acceptedFrame);
+    this.bytes?.write(acceptedFrame);
     this.options.onPeerSeen(hello.fromReplica);
   }
 
@@ -177,7 +184,12 @@ class InboundStream {
 
   /** One that does not read its answers is not answered. */
   private answerPing(): void {
-    if (this.socket.writableLength === 0) this.socket.write(pongFrame);
+    if (this.bytes?.queuedBytes === 0) this.bytes.write(pongFrame);
+  }
+
+  private checkSilence(): void {
+    this.silentTurns += 1;
+    if (this.silentTurns > silentTurnsMax) this.socket.destroy();
   }
 
   private damaged(reason: string): void {

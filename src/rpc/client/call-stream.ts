@@ -2,12 +2,13 @@
  * One connection for calls on keys, to one server: frames of `call-frames.ts`. Any thread; owned by the pipeline, which
  * decides what to do when it breaks.
  *
- * What a message of calls costs: one encoding into the writer of the thread, two copies, one write. Answers are decoded where
- * they were received, and values that are handed out are views of that.
+ * What a message of calls costs: one encoding into the writer of the thread, two copies, one write. Answers are copied once and
+ * decoded there, and values that are handed out are views of that.
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { callFrameKinds, callPingFrame, callPreface, callProtocol } from '../call-frames.ts';
+import { FrameSocket } from '../frame-socket.ts';
 import { encodeFrame, FrameReader } from '../frames.ts';
 import { PipelineRequest, PipelineResponse } from '../generated/ringmq/placement/v1/kv.ts';
 import { rpcStatus } from '../status.ts';
@@ -20,6 +21,8 @@ const pingEveryMs = 1000;
 const connectTimeoutMs = 10_000;
 /** Answers are bounded by the server; this is against servers that are none. */
 const receiveBytesMax = 64 * 1024 * 1024;
+/** Of calls that the server does not read; with more it gets none until it has read them. */
+const callsBytesMax = 64 * 1024;
 
 export interface CallStreamEvents {
   onResponse(response: PipelineResponse): void;
@@ -33,6 +36,7 @@ export class CallStream {
   private readonly address: string;
   private readonly events: CallStreamEvents;
   private readonly socket: Socket;
+  private readonly bytes: FrameSocket;
   private readonly reader: FrameReader;
   private isConnected = false;
   private isOver = false;
@@ -51,19 +55,24 @@ export class CallStream {
     if (tls === null) this.socket.on('connect', () => this.connected());
     else this.socket.on('secureConnect', () => this.secured(this.socket as TLSSocket));
     this.socket.setKeepAlive(true, 10_000);
-    this.socket.on('data', (chunk: Buffer) => this.read(chunk));
-    this.socket.on('drain', () => events.onDrain());
     this.socket.on('error', (error) => {
       this.reason = error.message;
     });
     this.socket.on('close', () => this.over());
-    this.socket.write(callPreface);
+    this.bytes = new FrameSocket(this.socket, {
+      onData: (chunk) => this.read(chunk),
+      onWritten: () => {
+        if (this.bytes.queuedBytes === 0) events.onDrain();
+      },
+    });
+    this.bytes.write(callPreface);
   }
 
   /** False: the server reads too slowly, wait for `onDrain`. */
   write(request: PipelineRequest): boolean {
     if (this.socket.destroyed) return true;
-    return this.socket.write(encodeFrame(callFrameKinds.request, PipelineRequest.encode(request).finish()));
+    this.bytes.write(encodeFrame(callFrameKinds.request, PipelineRequest.encode(request).finish()));
+    return this.bytes.queuedBytes < callsBytesMax;
   }
 
   /** Looks whether the server still lives; call it now and then while answers are waited for. */
@@ -80,7 +89,7 @@ export class CallStream {
       this.socket.destroy();
     } else if (silentMs >= pingEveryMs) {
       this.pingedMs = nowMs;
-      this.socket.write(callPingFrame);
+      this.bytes.write(callPingFrame);
     }
   }
 

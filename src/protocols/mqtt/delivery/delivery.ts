@@ -157,9 +157,17 @@ export class Delivery {
   ): void {
     for (let position = from; position < run.end; ) {
       const next = position + frameLength(run.buffer, position, run.end);
-      this.enqueue(session, this.storedOf(run, position, next, qos, retain, identifiers, share));
+      // Before it is kept: what a subscriber does not read would be copied for nothing, message after message.
+      if (this.hasRoom(session, next - position)) {
+        this.enqueue(session, this.storedOf(run, position, next, qos, retain, identifiers, share));
+      } else this.metrics.countDropped('queue-full', 1);
       position = next;
     }
+  }
+
+  private hasRoom({ queue }: Session, bytes: number): boolean {
+    const { queuedMessagesMax, queuedBytesMax } = this.limits;
+    return (queue?.length ?? 0) < queuedMessagesMax && (queue?.bytes ?? 0) + bytes <= queuedBytesMax;
   }
 
   private storedOf(
@@ -227,15 +235,13 @@ export class Delivery {
 
   /** Lets a message wait in the session; when the session's limits are reached it is dropped and counted. */
   enqueue(session: Session, message: StoredMessage): void {
-    session.queue ??= new MessageQueue();
-    const { queue } = session;
-    const { queuedMessagesMax, queuedBytesMax } = this.limits;
-    if (queue.length >= queuedMessagesMax || queue.bytes + message.end - message.start > queuedBytesMax) {
+    if (!this.hasRoom(session, message.end - message.start)) {
       this.metrics.countDropped('queue-full', 1);
       return;
     }
+    session.queue ??= new MessageQueue();
     this.slow?.waits(message);
-    queue.push(message);
+    session.queue.push(message);
   }
 
   /** Sends what waits, as far as window and output allow. */

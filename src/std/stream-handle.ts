@@ -1,12 +1,15 @@
 /**
  * The part of Node's TCP handle that this broker reads and writes with directly, without the streams machinery.
  *
- * `net.Socket` costs about 3 KiB and some 0.6 us per read and write more than its handle (docs/adr/0005). The handle's
+ * `net.Socket` costs about 3 KiB and some 0.6 us per read and write more than its handle (docs/adr/0003). The handle's
  * methods are not documented by Node, so everything that relies on them is in this file, is looked up once and answers
- * null where anything is missing; `StreamConnection` then does the same work over the public interface.
- * Thread: every connection worker.
+ * null where anything is missing; `StreamConnection` and `FrameSocket` then do the same work over the public interface.
+ * Thread: any.
  */
 import type { Socket } from 'node:net';
+
+/** What `readBytesOrError` says when the peer has ended its side: UV_EOF. */
+export const endOfFile = -4095;
 
 /** A request that the kernel did not take at once; `oncomplete` runs when it has, with a negative status on failure. */
 export interface WriteRequest {
@@ -17,6 +20,8 @@ export interface WriteRequest {
 }
 
 export interface TcpHandle {
+  /** Whether it reads; kept by `net.Socket`, which starts it otherwise. */
+  reading?: boolean;
   onread: (this: TcpHandle) => void;
   useUserBuffer(buffer: Uint8Array): void;
   readStart(): number;
@@ -71,18 +76,24 @@ function streamWrapBinding(): StreamWrapBinding | null {
   }
 }
 
+/** The handle of `socket` when it has what is needed; it stays the socket's, which closes it. */
+export function borrowHandle(socket: Socket): TcpHandle | null {
+  const { _handle: handle } = socket as unknown as { _handle: TcpHandle | null };
+  if (handle === null || handle === undefined) return null;
+  for (const method of ['useUserBuffer', 'readStart', 'readStop', 'writeBuffer', 'shutdown', 'close']) {
+    if (typeof (handle as unknown as Record<string, unknown>)[method] !== 'function') return null;
+  }
+  return handle;
+}
+
 /**
  * Takes the handle out of `socket`, so that the socket object and its stream buffers can be collected. Answers null when
  * the handle lacks a method that is needed, in which case the socket is untouched.
  */
 export function takeHandle(socket: Socket): TcpHandle | null {
-  const holder = socket as unknown as { _handle: (TcpHandle & Record<symbol, unknown>) | null };
-  const handle = holder._handle;
-  if (handle === null || handle === undefined) return null;
-  for (const method of ['useUserBuffer', 'readStart', 'readStop', 'writeBuffer', 'shutdown', 'close']) {
-    if (typeof (handle as unknown as Record<string, unknown>)[method] !== 'function') return null;
-  }
-  holder._handle = null;
+  const handle = borrowHandle(socket) as (TcpHandle & Record<symbol, unknown>) | null;
+  if (handle === null) return null;
+  (socket as unknown as { _handle: TcpHandle | null })._handle = null;
   const owner = Object.getOwnPropertySymbols(handle).find((symbol) => symbol.description === 'owner_symbol');
   if (owner !== undefined) handle[owner] = null;
   return handle;

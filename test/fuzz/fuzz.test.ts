@@ -12,7 +12,7 @@ const seed = 20_261_121;
 
 describe('fuzz()', () => {
   it('leaves a broker serving, its memory flat and its other clients undisturbed', async () => {
-    const report = await fuzz({ seed, seconds: 4 });
+    const report = await fuzz({ seed, seconds: 3 });
     expect(report.failures).toEqual([]);
     expect(report.counts.size).toBe(casesOf('tcp').length);
     for (const [kind, count] of report.counts) expect(count, kind).toBeGreaterThan(0);

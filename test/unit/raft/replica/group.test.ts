@@ -41,6 +41,7 @@ describe('LocalPlacementNode, a group of three', () => {
     const next = await group.leader();
     await write(next, 'key', 'new');
     group.reconnect(old);
+    await group.until('it follows again', () => old.node.status().leader !== null);
     expect(await read(old, 'key')).toBe('new');
   });
 

@@ -206,7 +206,7 @@ describe('onPublish()', () => {
             met.repeated += frames.length - published.length;
           },
         ),
-        { numRuns: 80 },
+        { numRuns: 40 },
       );
       expect(met.published).toBeGreaterThan(1_000);
       expect(met.repeated).toBeGreaterThan(100);

@@ -36,6 +36,7 @@ export class FrameSocket {
   /** Null: the socket's own methods are used. */
   private handle: TcpHandle | null = null;
   private waitingBytes = 0;
+  private isPaused = false;
 
   /** From here on nobody else reads `socket`; what others write to it arrives in the order of the calls. */
   constructor(socket: Socket, events: FrameSocketEvents) {
@@ -63,6 +64,7 @@ export class FrameSocket {
   /** Nothing is read until `resume`. */
   pause(): void {
     const { handle, socket } = this;
+    this.isPaused = true;
     if (handle === null) socket.pause();
     else if (!socket.destroyed && handle.reading === true) {
       handle.reading = false;
@@ -72,6 +74,7 @@ export class FrameSocket {
 
   resume(): void {
     const { handle, socket } = this;
+    this.isPaused = false;
     if (handle === null) socket.resume();
     else if (!socket.destroyed) this.startReading(handle);
   }
@@ -82,7 +85,7 @@ export class FrameSocket {
 
   private listen(): void {
     this.socket.on('data', (chunk: Buffer) => this.events.onData(chunk));
-    this.socket.resume();
+    if (!this.isPaused) this.socket.resume();
   }
 
   private takeOver(found: StreamInternals): void {
@@ -96,7 +99,7 @@ export class FrameSocket {
     readArea ??= Buffer.allocUnsafeSlow(readBytes);
     handle.useUserBuffer(readArea);
     handle.onread = () => this.read(found.state[found.readBytesOrError] as number);
-    this.startReading(handle);
+    if (!this.isPaused) this.startReading(handle);
   }
 
   private startReading(handle: TcpHandle): void {

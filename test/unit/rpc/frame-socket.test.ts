@@ -62,8 +62,12 @@ async function listen(server: Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** Two ends of a connection; the client has written `early` before there was one. */
-async function connected(transport: string, early: Buffer = Buffer.alloc(0)): Promise<{ client: End; server: End }> {
+/** Two ends of a connection; the client has written `early`, and may have paused, before there was one. */
+async function connected(
+  transport: string,
+  early: Buffer = Buffer.alloc(0),
+  isPaused = false,
+): Promise<{ client: End; server: End }> {
   let server: End | null = null;
   const accept = (socket: Socket): void => {
     server = new End(socket);
@@ -72,6 +76,7 @@ async function connected(transport: string, early: Buffer = Buffer.alloc(0)): Pr
   const port = await listen(isTls ? createTlsServer(keys, accept) : createServer(accept));
   const target = { port, host: '127.0.0.1' };
   const client = new End(isTls ? connectTls({ ...target, ca: keys.ca }) : connect(target));
+  if (isPaused) client.bytes.pause();
   if (early.length > 0) client.bytes.write(early);
   await until(() => server !== null);
   return { client, server: server as unknown as End };
@@ -128,6 +133,16 @@ describe.each(['TCP', 'TLS'])('FrameSocket over %s', (transport) => {
     expect(server.received).toEqual(numbered(0, sent));
     await until(() => client.bytes.queuedBytes === 0);
     expect(client.written).toBeGreaterThan(before);
+  });
+
+  it('reads nothing before it is resumed when it was paused before there was a connection', async () => {
+    const { client, server } = await connected(transport, Buffer.from('hello'), true);
+    await until(() => server.received.length === 5);
+    server.bytes.write(Buffer.from('welcome'));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(client.chunks).toEqual([]);
+    client.bytes.resume();
+    await until(() => client.received.length === 7);
   });
 
   it('keeps the order with what others write to the socket, and its end', async () => {

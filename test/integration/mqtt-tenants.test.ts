@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Broker, startBroker } from '../../src/main/index.ts';
 import { DurableBroker, lasting, payloadsOf, publishStored } from '../support/mqtt/durable-client.ts';
 import { RawClient, type RawConnect } from '../support/mqtt/raw-client.ts';
+import { ScramClient } from '../support/scram-client.ts';
 import { RevokingAuthority } from '../support/transports/authority.ts';
 import { runCli } from '../unit/cli/support.ts';
 
@@ -186,6 +187,44 @@ describe('clients that choose their tenant', () => {
     expect(await code({ clientId: 'unknown@c' })).toBe(0x87);
     expect(await code(passing('closed', 'c'))).toBe(0x87);
     expect(await code(passing('', 'c'))).toBe(0x87);
+  });
+
+  it('log in with SCRAM to the account that their tenant has of that name', async () => {
+    for (const tenant of ['first', 'second'])
+      await api('/users', { tenant, name: 'eve', password: `word-of-${tenant}`, scram: ['scram-sha-256'] });
+    /** The reason code of CONNACK, and whether the server has shown that it knows the password. */
+    const logIn = async (tenant: string, word: string, options: IClientOptions): Promise<[unknown, boolean]> => {
+      const scram = new ScramClient('sha256', 'eve', word);
+      const authenticationMethod = 'SCRAM-SHA-256';
+      const client = mqtt.connect(`mqtt://127.0.0.1:${broker.process.port('mqtt')}`, {
+        ...{ reconnectPeriod: 0, protocolVersion: 5, manualConnect: true, ...options },
+        properties: {
+          ...{ authenticationMethod, authenticationData: Buffer.from(scram.first) },
+          ...(options.clientId === undefined ? { userProperties: { tenant } } : {}),
+        },
+      });
+      client.handleAuth = (packet, callback) => {
+        const authenticationData = Buffer.from(scram.final(String(packet.properties?.authenticationData)));
+        const properties = { authenticationMethod, authenticationData };
+        callback(undefined, { cmd: 'auth', reasonCode: 0x18, properties });
+      };
+      const over = new Promise<[unknown, boolean]>((resolve) => {
+        client.once('connect', ({ reasonCode, properties }) =>
+          resolve([reasonCode, scram.isServer(String(properties?.authenticationData))]),
+        );
+        client.once('error', (error) => resolve([(error as { code?: number }).code, false]));
+      });
+      client.connect();
+      const outcome = await over;
+      await client.endAsync(true);
+      return outcome;
+    };
+    for (const tenant of ['first', 'second']) {
+      expect(await logIn(tenant, `word-of-${tenant}`, {})).toEqual([0, true]);
+      expect(await logIn(tenant, `word-of-${tenant}`, { clientId: `${tenant}@c` })).toEqual([0, true]);
+    }
+    expect(await logIn('first', 'word-of-second', {})).toEqual([0x86, false]);
+    expect(await logIn('unknown', 'word-of-first', {})).toEqual([0x86, false]);
   });
 
   it('are in the tenant of their listener, and choose no other', async () => {
